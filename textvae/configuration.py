@@ -1,0 +1,77 @@
+"""TextVAEConfig: what a model is made of. Choices and sizes only; training and decoding have their own places."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+from pydantic import Field, field_validator
+from transformers import PreTrainedConfig
+
+from textvae import registry
+from textvae.validation import Section, parse_section
+
+
+class LatentConfig(Section):
+    """The latent variable.
+
+    Args:
+        size: dimensions of z; 0 makes the model a plain language model, without encoder.
+        posterior: kind of q(z|x), or a mapping with `kind` and its own keys.
+        prior: kind of p(z), or a mapping with `kind` and its own keys.
+    """
+
+    size: int = Field(32, ge=0)
+    posterior: str | dict[str, Any] = "gaussian"
+    prior: str | dict[str, Any] = "standard"
+
+    @field_validator("posterior", "prior")
+    @classmethod
+    def _known(cls, value: str | dict[str, Any], info) -> dict[str, Any]:
+        return registry.resolve(info.field_name, value, info.field_name)
+
+
+class TextVAEConfig(PreTrainedConfig):
+    """Configuration of a TextVAEModel.
+
+    Args:
+        vocab_size: number of ids.
+        encoder: mapping with `kind` and the encoder's keys.
+        latent: mapping with `size`, `posterior`, `prior`.
+        decoder: mapping with `kind` and the decoder's keys.
+        pad_token_id, bos_token_id, eos_token_id: as in every transformers configuration.
+        unk_token_id: the unknown word, never generated unless asked for.
+        mask_token_id: what word dropout may put in place of a word.
+
+    Raises:
+        ValueError: an unknown key, a wrong type or a value out of range, in one line.
+    """
+
+    model_type = "textvae"
+    keys_to_ignore_at_inference = ["q", "z", "log_q", "log_p", "logits", "past_key_values"]
+
+    vocab_size: int = 0
+    encoder: dict = field(default_factory=lambda: {"kind": "recurrent"})
+    latent: dict = field(default_factory=dict)
+    decoder: dict = field(default_factory=lambda: {"kind": "recurrent"})
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = 2
+    unk_token_id: int | None = 3
+    mask_token_id: int | None = 4
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        self.latent = parse_section(LatentConfig, self.latent, "model.latent").model_dump()
+        self.encoder = registry.resolve("encoder", self.encoder, "model.encoder")
+        self.decoder = registry.resolve("decoder", self.decoder, "model.decoder")
+        super().__post_init__(**kwargs)
+
+    @property
+    def latent_size(self) -> int:
+        """Dimensions of z; 0 in a plain language model."""
+        return self.latent["size"]
+
+    def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> TextVAEConfig:
+        """This configuration itself: `encoder` and `decoder` are plain mappings here, not configurations."""
+        return self

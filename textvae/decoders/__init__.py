@@ -1,0 +1,6 @@
+"""Decoders: (ids, z) -> features before the softmax. How z enters lives only here."""
+
+from textvae.decoders.recurrent import RecurrentDecoder, RecurrentState
+from textvae.decoders.transformer import TransformerDecoder
+
+__all__ = ["RecurrentDecoder", "RecurrentState", "TransformerDecoder"]

@@ -1,0 +1,85 @@
+"""What every decoder written here shares: its vocabulary, word dropout and the softmax layer.
+
+Shapes: N sentences (samples times sentences), T tokens, D latent dimensions, E features, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from textvae.layers.cross_entropy import token_nll
+from textvae.validation import Section
+
+
+class DecoderConfig(Section):
+    """Keys that every decoder has.
+
+    Args:
+        tie_embeddings: the softmax layer uses the word vectors.
+        dropout: dropout on activations.
+        embedding_dropout: probability of dropping a word type.
+        word_dropout: probability of hiding an input word in training (Bowman et al. 2016, section 3.1).
+        word_dropout_with: what stands in its place: unk or mask.
+    """
+
+    tie_embeddings: bool = True
+    dropout: float = Field(0.0, ge=0, lt=1)
+    embedding_dropout: float = Field(0.0, ge=0, lt=1)
+    word_dropout: float = Field(0.0, ge=0, le=1)
+    word_dropout_with: Literal["unk", "mask"] = "unk"
+
+
+class Decoder(nn.Module):
+    """p(x|z), token by token. A subclass turns input ids and z into features; the softmax layer is here.
+
+    Contract of a subclass: `forward(ids (N,T), z (N,D), state) -> DecoderOutput`, `new_state()`.
+
+    Args:
+        config: its configuration.
+        model_config: the TextVAEConfig (vocabulary, special ids, latent size).
+        embedding_size: size of the word vectors.
+        feature_size: E; equal to embedding_size where embeddings are tied.
+    """
+
+    def __init__(self, config: DecoderConfig, model_config, embedding_size: int, feature_size: int):
+        super().__init__()
+        self.config = config
+        self.latent_size = model_config.latent_size
+        self.embedding = nn.Embedding(model_config.vocab_size, embedding_size)
+        if not config.tie_embeddings:
+            self.softmax = nn.Linear(feature_size, model_config.vocab_size, bias=False)
+        self.softmax_bias = nn.Parameter(torch.zeros(model_config.vocab_size))
+        self.substitute_id = getattr(model_config, f"{config.word_dropout_with}_token_id")
+        self.protected_ids = (model_config.bos_token_id, model_config.eos_token_id)
+        if config.word_dropout and self.substitute_id is None:
+            raise ValueError(
+                f"model.decoder.word_dropout_with: the tokenizer has no {config.word_dropout_with} token; "
+                "choose the other one or set word_dropout to 0"
+            )
+
+    @property
+    def softmax_weight(self) -> Tensor:
+        """(V,E)."""
+        return self.embedding.weight if self.config.tie_embeddings else self.softmax.weight
+
+    def drop_words(self, ids: Tensor) -> Tensor:
+        """In training, hides input words at random; never bos or eos. (N,T) -> (N,T)."""
+        if not self.training or not self.config.word_dropout:
+            return ids
+        hide = torch.rand(ids.shape, device=ids.device) < self.config.word_dropout
+        for protected in self.protected_ids:
+            hide &= ids != protected
+        return ids.masked_fill(hide, self.substitute_id)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N,T,E) -> (N,T,V), float32."""
+        return F.linear(features, self.softmax_weight.to(features.dtype), self.softmax_bias.to(features.dtype)).float()
+
+    def nll(self, features: Tensor, targets: Tensor) -> Tensor:
+        """-log p of each target in nats: features (n,E), targets (n,) -> (n,)."""
+        return token_nll(features, self.softmax_weight, self.softmax_bias, targets)

@@ -1,0 +1,6 @@
+"""Encoders: (ids, mask) -> one summary a sentence. Each names its size in `output_size`."""
+
+from textvae.encoders.recurrent import RecurrentEncoder
+from textvae.encoders.transformer import TransformerEncoder
+
+__all__ = ["RecurrentEncoder", "TransformerEncoder"]

@@ -1,0 +1,45 @@
+"""From one state a token to one summary a sentence; padding has no say. Shapes: B sentences, T tokens, H features."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+PoolingKind = Literal["last", "mean", "max", "attention"]
+
+
+class Pooling(nn.Module):
+    """Pools the states of a sentence.
+
+    Args:
+        kind: last (the last token's state), mean, max, or attention (a learned weight for each token).
+        size: H.
+    """
+
+    def __init__(self, kind: PoolingKind, size: int):
+        super().__init__()
+        self.kind = kind
+        if kind == "attention":
+            self.score = nn.Linear(size, 1)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Pools.
+
+        Args:
+            states: (B,T,H).
+            mask: (B,T), 1 for tokens and 0 for padding; padding is on the right.
+
+        Returns:
+            (B,H).
+        """
+        if self.kind == "last":
+            return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+        keep = mask.bool()[..., None]
+        if self.kind == "mean":
+            return (states * keep).sum(1) / mask.sum(1, keepdim=True)
+        if self.kind == "max":
+            return states.masked_fill(~keep, torch.finfo(states.dtype).min).amax(1)
+        weights = self.score(states).float().masked_fill(~keep, -torch.inf).softmax(1)
+        return (states * weights).sum(1)

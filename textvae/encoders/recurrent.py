@@ -1,0 +1,100 @@
+"""GRU and LSTM encoders. Shapes: B sentences, T tokens, H features a direction."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from textvae.encoders.pooling import Pooling, PoolingKind
+from textvae.layers.dropout import LockedDropout, embed
+from textvae.registry import register
+from textvae.validation import Section
+
+
+class RecurrentEncoderConfig(Section):
+    """A recurrent encoder.
+
+    Args:
+        cell: gru or lstm.
+        embedding_size: size of the word vectors.
+        hidden_size: H, features of each direction.
+        num_layers: layers.
+        bidirectional: whether a second network reads from the end.
+        pooling: last, mean, max or attention.
+        dropout: locked dropout on word vectors, between layers and on the states before pooling.
+        embedding_dropout: probability of dropping a word type.
+    """
+
+    cell: Literal["gru", "lstm"] = "gru"
+    embedding_size: int = Field(256, ge=1)
+    hidden_size: int = Field(256, ge=1)
+    num_layers: int = Field(1, ge=1)
+    bidirectional: bool = True
+    pooling: PoolingKind = "max"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    embedding_dropout: float = Field(0.0, ge=0, lt=1)
+
+
+def reverse(x: Tensor, lengths: Tensor) -> Tensor:
+    """Turns each sentence around and leaves its padding on the right; it is its own inverse.
+
+    A network run forwards over the result reads each sentence from its own end, so padding never reaches a state
+    that counts, and no sentence has to be sorted or packed.
+
+    Args:
+        x: (B,T,H).
+        lengths: (B,) tokens in each sentence.
+    """
+    steps = torch.arange(x.shape[1], device=x.device).expand(x.shape[0], -1)
+    index = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    return x.gather(1, index[..., None].expand_as(x))
+
+
+@register("encoder", "recurrent", RecurrentEncoderConfig)
+class RecurrentEncoder(nn.Module):
+    """Word vectors, recurrent layers, pooling.
+
+    Args:
+        config: its configuration.
+        model_config: the TextVAEConfig (for the size of the vocabulary).
+    """
+
+    def __init__(self, config: RecurrentEncoderConfig, model_config):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(model_config.vocab_size, config.embedding_size)
+        cell = {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
+        directions = 2 if config.bidirectional else 1
+        sizes = [config.embedding_size] + [directions * config.hidden_size] * (config.num_layers - 1)
+        self.forwards = nn.ModuleList(cell(size, config.hidden_size, batch_first=True) for size in sizes)
+        if config.bidirectional:
+            self.backwards = nn.ModuleList(cell(size, config.hidden_size, batch_first=True) for size in sizes)
+        self.drop = LockedDropout(config.dropout)
+        self.output_size = directions * config.hidden_size
+        self.pooling = Pooling(config.pooling, self.output_size)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Summarises sentences.
+
+        Args:
+            ids: (B,T).
+            mask: (B,T), 1 for tokens and 0 for padding on the right.
+
+        Returns:
+            (B, output_size), in the order of the batch.
+        """
+        lengths = mask.sum(1)
+        x = self.drop(embed(self.embedding, ids, self.config.embedding_dropout, self.training))
+        for layer, forwards in enumerate(self.forwards):
+            states = forwards(x)[0]
+            if self.config.bidirectional:
+                states = torch.cat([states, reverse(self.backwards[layer](reverse(x, lengths))[0], lengths)], -1)
+            x = self.drop(states)
+        if self.config.pooling == "last" and self.config.bidirectional:
+            # The backward network has read the whole sentence when it arrives at the first token, not at the last.
+            forward_half, backward_half = x.chunk(2, -1)
+            return torch.cat([self.pooling(forward_half, mask), backward_half[:, 0]], -1)
+        return self.pooling(x, mask)

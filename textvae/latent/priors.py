@@ -1,0 +1,37 @@
+"""Priors p(z). Contract: `sample(n, generator) -> (n,D)`, `log_prob(z (...,D)) -> (...)`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from textvae.registry import register
+from textvae.validation import Section
+
+
+class StandardNormalConfig(Section):
+    """The standard normal has no keys."""
+
+
+@register("prior", "standard", StandardNormalConfig)
+class StandardNormal(nn.Module):
+    """p(z) = N(0, I).
+
+    Args:
+        config: no keys.
+        latent_size: D.
+    """
+
+    def __init__(self, config: StandardNormalConfig, latent_size: int):
+        super().__init__()
+        self.latent_size = latent_size
+
+    def sample(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
+        """Draws (n,D) latent vectors."""
+        return torch.randn(n, self.latent_size, generator=generator, device=device)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) in nats, (...,D) -> (...)."""
+        return -0.5 * (math.log(2 * math.pi) + z**2).sum(-1)

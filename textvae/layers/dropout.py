@@ -1,0 +1,49 @@
+"""Dropout for sequences. Shapes: B sentences, T tokens, H features, V vocabulary."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LockedDropout(nn.Module):
+    """Drops the same features at every position of a sentence (variational dropout).
+
+    Args:
+        p: probability of dropping a feature.
+
+    Source: Gal & Ghahramani 2016, arXiv 1512.05287.
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B,T,H) -> (B,T,H)."""
+        if not self.training or self.p == 0:
+            return x
+        keep = torch.empty(x.shape[0], 1, x.shape[2], dtype=x.dtype, device=x.device).bernoulli_(1 - self.p)
+        return x * (keep / (1 - self.p))
+
+
+def embed(embedding: nn.Embedding, ids: Tensor, p: float, training: bool) -> Tensor:
+    """Embeds ids, in training without some of the word types (the same for every sentence of the batch).
+
+    Args:
+        embedding: table of V vectors.
+        ids: (B,T).
+        p: probability of dropping a word type.
+        training: whether to drop at all.
+
+    Returns:
+        (B,T,H).
+
+    Source: Gal & Ghahramani 2016, arXiv 1512.05287; Merity et al. 2018, arXiv 1708.02182, section 4.3.
+    """
+    vectors = embedding(ids)
+    if not training or p == 0:
+        return vectors
+    keep = torch.empty(embedding.num_embeddings, 1, device=ids.device).bernoulli_(1 - p) / (1 - p)
+    return vectors * F.embedding(ids, keep)

@@ -1,0 +1,185 @@
+"""TextVAEModel: a sentence to a distribution over z, and z back to a sentence.
+
+Shapes: S latent samples, B sentences, T tokens, D latent dimensions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+
+from textvae import registry
+from textvae.configuration import TextVAEConfig
+from textvae.latent import kl
+from textvae.outputs import TextVAEOutput
+
+
+class TextVAEModel(PreTrainedModel, GenerationMixin):
+    """Encoder, posterior, prior and decoder. With a latent size of 0: the decoder alone, a plain language model.
+
+    The model knows neither beta nor the step of training, and reduces nothing over sentences.
+
+    Args:
+        config: a TextVAEConfig.
+    """
+
+    config_class = TextVAEConfig
+    base_model_prefix = "textvae"
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+
+    def __init__(self, config: TextVAEConfig):
+        super().__init__(config)
+        if config.latent_size:
+            self.encoder = registry.build("encoder", config.encoder, config)
+            self.posterior = registry.build(
+                "posterior", config.latent["posterior"], self.encoder.output_size, config.latent_size
+            )
+            self.prior = registry.build("prior", config.latent["prior"], config.latent_size)
+        self.decoder = registry.build("decoder", config.decoder, config)
+        self.post_init()
+        special = {config.pad_token_id, config.bos_token_id, config.unk_token_id, config.mask_token_id}
+        self.generation_config = GenerationConfig(
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            suppress_tokens=sorted(special - {None, config.eos_token_id}),
+        )
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            init.uniform_(module.weight, -0.1, 0.1)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.RNNBase):
+            bound = module.hidden_size**-0.5
+            for weight in module.parameters():
+                init.uniform_(weight, -bound, bound)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif hasattr(module, "softmax_bias"):
+            init.zeros_(module.softmax_bias)
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """The decoder's word vectors."""
+        return self.decoder.embedding
+
+    def encode(self, encoder_input_ids: Tensor, encoder_attention_mask: Tensor):
+        """q(z|x).
+
+        Args:
+            encoder_input_ids: (B,T).
+            encoder_attention_mask: (B,T), 1 for tokens, 0 for padding on the right.
+
+        Returns:
+            A posterior with `mean (B,D)`, `rsample`, `log_prob`.
+
+        Raises:
+            ValueError: the model is a plain language model.
+        """
+        if not self.config.latent_size:
+            raise ValueError("this model is a plain language model (model.latent.size is 0): it has no encoder")
+        return self.posterior(self.encoder(encoder_input_ids, encoder_attention_mask))
+
+    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draws (n,D) latent vectors from p(z); with a latent size of 0, n empty ones."""
+        if not self.config.latent_size:
+            return torch.zeros(n, 0, device=self.device)
+        if generator is not None and generator.device != self.device:
+            return self.prior.sample(n, generator, generator.device).to(self.device)
+        return self.prior.sample(n, generator, self.device)
+
+    def distortion(self, input_ids: Tensor, attention_mask: Tensor, z: Tensor) -> Tensor:
+        """-log p(x|z) of each sentence, summed over its tokens (EOS counted, BOS not).
+
+        Args:
+            input_ids: (B,T), from bos to eos, padded on the right.
+            attention_mask: (B,T).
+            z: (S,B,D).
+
+        Returns:
+            (S,B) in nats, float32.
+        """
+        samples, sentences = z.shape[:2]
+        inputs = input_ids[:, :-1].repeat(samples, 1)
+        targets = input_ids[:, 1:].repeat(samples, 1)
+        real = attention_mask[:, 1:].bool().repeat(samples, 1)
+        features = self.decoder(inputs, z.flatten(0, 1)).features
+        nll = self.decoder.nll(features[real], targets[real])
+        row = real.nonzero()[:, 0]
+        return nll.new_zeros(samples * sentences).index_add(0, row, nll).view(samples, sentences)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        encoder_input_ids: Tensor | None = None,
+        encoder_attention_mask: Tensor | None = None,
+        z: Tensor | None = None,
+        past_key_values=None,
+        num_samples: int = 1,
+        generator: torch.Generator | None = None,
+        use_cache: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TextVAEOutput:
+        """Scores sentences or, when z is given, decodes from it.
+
+        Args:
+            input_ids: (B,T), from bos to eos, padded on the right; in decoding, the tokens not read yet.
+            attention_mask: (B,T).
+            encoder_input_ids: (B,T'), what the encoder reads; `input_ids` when None.
+            encoder_attention_mask: (B,T').
+            z: (B,D); asks for logits.
+            past_key_values: the decoder's state in decoding.
+            num_samples: S, latent samples a sentence.
+            generator: source of randomness for z.
+            use_cache, return_dict: accepted because `generate` passes them.
+
+        Returns:
+            q, z, log_q, log_p, distortion, rate and rate_per_dimension; or logits and past_key_values.
+        """
+        if z is not None:
+            decoded = self.decoder(input_ids, z, past_key_values)
+            return TextVAEOutput(logits=self.decoder.logits(decoded.features), past_key_values=decoded.state)
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if not self.config.latent_size:
+            z = torch.zeros(num_samples, len(input_ids), 0, device=input_ids.device)
+            nothing = torch.zeros(num_samples, len(input_ids), device=input_ids.device)
+            distortion = self.distortion(input_ids, attention_mask, z)
+            return TextVAEOutput(z=z, log_q=nothing, log_p=nothing, distortion=distortion, rate=nothing[0])
+        if encoder_input_ids is None:
+            encoder_input_ids, encoder_attention_mask = input_ids, attention_mask
+        q = self.encode(encoder_input_ids, encoder_attention_mask)
+        z = q.rsample(num_samples, generator)
+        log_q, log_p = q.log_prob(z), self.prior.log_prob(z)
+        rate, rate_per_dimension = kl(q, self.prior, log_q, log_p)
+        return TextVAEOutput(
+            q=q,
+            z=z,
+            log_q=log_q,
+            log_p=log_p,
+            distortion=self.distortion(input_ids, attention_mask, z),
+            rate=rate,
+            rate_per_dimension=rate_per_dimension,
+        )
+
+    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, z=None, **kwargs):
+        """What `generate` passes to forward at each step: the tokens not read yet, z and the state."""
+        if z is None:
+            raise ValueError("generate needs z (B,D): sample it from the prior or take it from encode")
+        read = past_key_values.get_seq_length() if past_key_values is not None else 0
+        return {"input_ids": input_ids[:, read:], "z": z, "past_key_values": past_key_values}
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
+        if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
+            model_kwargs["past_key_values"] = self.decoder.new_state()
+
+
+AutoConfig.register("textvae", TextVAEConfig)
+AutoModel.register(TextVAEConfig, TextVAEModel)

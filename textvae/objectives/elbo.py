@@ -1,0 +1,87 @@
+"""The negative evidence lower bound, with an annealed weight and free bits. Shapes: S samples, B sentences."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+from torch import nn
+
+from textvae.objectives.constraints import free_bits_penalty
+from textvae.objectives.schedules import BetaConfig, beta_at, warmed_up
+from textvae.outputs import ObjectiveOutput, TextVAEOutput
+from textvae.registry import register
+from textvae.validation import Section
+
+
+class ElboConfig(Section):
+    """The negative ELBO.
+
+    Args:
+        beta: schedule of the rate's weight; a number stands for a constant one.
+        free_bits: total in nats below which the rate is not pushed; 0 turns it off.
+        free_bits_per: clamp the total, or each dimension (free_bits is spread evenly).
+        free_bits_over: clamp the batch mean, or each sentence.
+        num_samples: latent samples a sentence.
+    """
+
+    beta: BetaConfig = BetaConfig()
+    free_bits: float = Field(0.0, ge=0)
+    free_bits_per: Literal["total", "dimension"] = "total"
+    free_bits_over: Literal["batch", "sentence"] = "batch"
+    num_samples: int = Field(1, ge=1)
+
+    @field_validator("beta", mode="before")
+    @classmethod
+    def _number(cls, value):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return {"schedule": "constant", "max": value}
+        return value
+
+
+@register("objective", "elbo", ElboConfig)
+class Elbo(nn.Module):
+    """loss = distortion + beta * max(free_bits, rate), in nats a sentence, mean over the batch.
+
+    beta multiplies here and nowhere else; what is logged and evaluated is the unweighted rate.
+
+    Args:
+        config: its configuration.
+
+    Source: Kingma & Welling 2014, arXiv 1312.6114, equation 3; beta: Higgins et al. 2017; annealing: Bowman et al.
+    2016, arXiv 1511.06349.
+    """
+
+    def __init__(self, config: ElboConfig):
+        super().__init__()
+        self.config = config
+        self.num_samples = config.num_samples
+
+    @property
+    def selects_by(self) -> str:
+        """The quantity that checkpoints are compared by: the bound, or distortion where the rate has no weight."""
+        return "nll" if self.config.beta.max > 0 else "distortion"
+
+    def warmed_up(self, progress: float) -> bool:
+        """Whether beta has reached its final value."""
+        return warmed_up(self.config.beta, progress)
+
+    def forward(self, output: TextVAEOutput, progress: float) -> ObjectiveOutput:
+        """The loss at a moment of training.
+
+        Args:
+            output: the model's.
+            progress: share of training done, in [0,1].
+
+        Returns:
+            The scalar loss and beta.
+        """
+        config = self.config
+        beta = beta_at(config.beta, progress)
+        distortion = output.distortion.mean()
+        if output.q is None or beta == 0:
+            return ObjectiveOutput(distortion, beta)
+        rate = free_bits_penalty(
+            output.rate, output.rate_per_dimension, config.free_bits, config.free_bits_per, config.free_bits_over
+        )
+        return ObjectiveOutput(distortion + beta * rate, beta)
