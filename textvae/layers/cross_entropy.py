@@ -23,11 +23,14 @@ class _TokenNll(torch.autograd.Function):
             rows = slice(start, start + CHUNK)
             logits = F.linear(features[rows], weight, bias).float()
             target = targets[rows, None]
-            logsumexp = logits.logsumexp(1, keepdim=True)
-            nll[rows] = (logsumexp - logits.gather(1, target)).squeeze(1)
+            peak = logits.amax(1, keepdim=True)
+            target_logit = logits.gather(1, target)
+            softmax = logits.sub_(peak).exp_()
+            total = softmax.sum(1, keepdim=True)
+            nll[rows] = (total.log() + peak - target_logit).squeeze(1)
             if wants_grad:
-                residual = logits.sub_(logsumexp).exp_()  # softmax minus one-hot is the gradient of the logits
-                residual.scatter_add_(1, target, torch.full_like(logsumexp, -1.0))
+                residual = softmax.div_(total)  # softmax minus one-hot is the gradient of the logits
+                residual.scatter_add_(1, target, torch.full_like(total, -1.0))
                 residuals.append(residual.to(features.dtype))
         if wants_grad:
             ctx.save_for_backward(features, weight, torch.cat(residuals) if residuals else features.new_empty(0))

@@ -1,0 +1,1 @@
+"""Corpora, batches and sample texts. Knows nothing of models."""

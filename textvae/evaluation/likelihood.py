@@ -1,0 +1,181 @@
+"""Bounds on the likelihood of a split, whole texts, in nats.
+
+Shapes: N texts of the split, S samples, B sentences of a batch, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textvae.data.collator import Collator
+from textvae.hardware import autocast
+
+# Rows (samples times sentences) times tokens that one forward pass may hold.
+TOKENS_AT_ONCE = 16_384
+
+
+@dataclass
+class Bound:
+    """The evidence lower bound of each text of a split, beta = 1, and what is needed to derive other numbers.
+
+    Args:
+        distortion: (N,) -log p(x|z), mean over the samples of z.
+        rate: (N,) KL(q||p); zeros in a plain language model.
+        mu: (N,D) posterior means; None in a plain language model.
+        posteriors: q of each batch, in the order of `order`.
+        z: (N,D) one sample of each posterior, in the order of `order`.
+        order: (N,) index in the split of each row of `posteriors` and `z`.
+        rate_per_dimension: (D,) mean over the split, or None where the rate does not factorise.
+    """
+
+    distortion: Tensor
+    rate: Tensor
+    mu: Tensor | None = None
+    posteriors: list | None = None
+    z: Tensor | None = None
+    order: Tensor | None = None
+    rate_per_dimension: Tensor | None = None
+
+    @property
+    def nll(self) -> Tensor:
+        """(N,) distortion + rate, the negative ELBO."""
+        return self.distortion + self.rate
+
+
+def length_sorted_batches(lengths, copies: int = 1) -> Iterator[np.ndarray]:
+    """Indices of texts in batches of like length, longest first, as many as TOKENS_AT_ONCE allows.
+
+    Args:
+        lengths: tokens of each text.
+        copies: how many copies of each sentence a batch will hold.
+    """
+    lengths = np.asarray(lengths)
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, TOKENS_AT_ONCE // (int(lengths[order[start]] + 1) * copies))
+        yield order[start : start + size]
+        start += size
+
+
+def batch_of(dataset, index: np.ndarray, collate: Collator, device: torch.device) -> dict[str, Tensor]:
+    """The texts of a split at these indices as a batch on the model's device."""
+    rows = [{"ids": ids} for ids in dataset[index.tolist()]["ids"]]
+    return {name: tensor.to(device) for name, tensor in collate(rows).items()}
+
+
+@contextlib.contextmanager
+def evaluating(model) -> Iterator[None]:
+    """Evaluation mode without gradients, and the mode of before afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def evaluate_bound(
+    model,
+    dataset,
+    num_samples: int = 1,
+    seed: int = 0,
+    bf16: bool | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Bound:
+    """The negative ELBO at beta = 1 of every text.
+
+    Args:
+        model: a TextVAEModel.
+        dataset: rows with `ids` and `length`.
+        num_samples: samples of z over which distortion is averaged.
+        seed: of those samples.
+        bf16: precision of matrix products; None for what suits the machine.
+        progress: called with the number of texts done.
+
+    Returns:
+        Per-text distortion and rate, and the posteriors.
+    """
+    collate, device, n = Collator(model.config.pad_token_id), model.device, len(dataset)
+    generator = torch.Generator(device).manual_seed(seed)
+    distortion, rate, outputs, order, dimensions = torch.zeros(n), torch.zeros(n), [], [], []
+    for index in length_sorted_batches(dataset["length"][:], num_samples):
+        with evaluating(model), autocast(device, bf16):
+            output = model(**batch_of(dataset, index, collate, device), num_samples=num_samples, generator=generator)
+        rows = torch.from_numpy(index)
+        distortion[rows] = output.distortion.mean(0).cpu()
+        rate[rows] = output.rate.cpu()
+        outputs.append(output)
+        order.append(rows)
+        if output.rate_per_dimension is not None:
+            dimensions.append(output.rate_per_dimension.sum(0).cpu())
+        if progress:
+            progress(len(index))
+    if not model.config.latent_size:
+        return Bound(distortion, rate)
+    order = torch.cat(order)
+    mu = torch.empty(n, model.config.latent_size)
+    mu[order] = torch.cat([output.q.mean for output in outputs]).cpu()
+    return Bound(
+        distortion,
+        rate,
+        mu,
+        [output.q for output in outputs],
+        torch.cat([output.z[0] for output in outputs]),
+        order,
+        torch.stack(dimensions).sum(0) / n if dimensions else None,
+    )
+
+
+def importance_weighted_nll(
+    model,
+    dataset,
+    num_samples: int = 500,
+    seed: int = 0,
+    bf16: bool | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """-log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x) with z_i from q: a bound that tightens as k grows.
+
+    Args:
+        model: a TextVAEModel.
+        dataset: rows with `ids` and `length`.
+        num_samples: k; the samples of a text are taken in turns that fit in memory, its encoder runs once.
+        seed: of the samples.
+        bf16: precision of matrix products; None for what suits the machine.
+        progress: called with the number of texts done.
+
+    Returns:
+        (N,) in nats. k = 1 is a one-sample estimate of the negative ELBO. For a plain language model the exact
+        negative log-likelihood.
+
+    Source: Burda et al. 2016, arXiv 1509.00519, equation 8.
+    """
+    if not model.config.latent_size:
+        return evaluate_bound(model, dataset, 1, seed, bf16, progress).distortion
+    collate, device = Collator(model.config.pad_token_id), model.device
+    generator = torch.Generator(device).manual_seed(seed)
+    nll = torch.zeros(len(dataset))
+    for index in length_sorted_batches(dataset["length"][:], min(num_samples, 50)):
+        batch = batch_of(dataset, index, collate, device)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        at_once = max(1, TOKENS_AT_ONCE // ids.numel())
+        with evaluating(model), autocast(device, bf16):
+            q = model.encode(batch["encoder_input_ids"], batch["encoder_attention_mask"])
+            log_sum = torch.full((len(index),), -torch.inf, device=device)
+            for start in range(0, num_samples, at_once):
+                z = q.rsample(min(at_once, num_samples - start), generator)
+                log_weight = model.prior.log_prob(z) - q.log_prob(z) - model.distortion(ids, mask, z)
+                log_sum = torch.logaddexp(log_sum, log_weight.logsumexp(0))
+        nll[torch.from_numpy(index)] = (math.log(num_samples) - log_sum).cpu()
+        if progress:
+            progress(len(index))
+    return nll

@@ -1,0 +1,42 @@
+"""What the machine can do, and settings that a user should not have to know."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+
+import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def has_fast_bf16(cpu: bool = False) -> bool:
+    """Whether bfloat16 matrix products run faster than float32 ones here; on the processor if `cpu`."""
+    if not cpu and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: torch.device | str, bf16: bool | None = None) -> contextlib.AbstractContextManager:
+    """Context in which matrix products run in bfloat16; reductions stay in float32.
+
+    Args:
+        device: where the model is.
+        bf16: True, False, or None for what suits the machine.
+    """
+    enabled = has_fast_bf16() if bf16 is None else bf16
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
+
+
+def keep_freed_memory() -> None:
+    """Asks glibc to keep big freed blocks instead of giving them back to the system at every step.
+
+    Blocks of a training step are freed and asked for again some milliseconds later; without this each of them costs
+    page faults (measured in docs/experiments.md). Does nothing on other systems.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+            mallopt(_M_MMAP_THRESHOLD, 2**30)
+            mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

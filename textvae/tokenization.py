@@ -1,0 +1,225 @@
+"""Trains or loads a tokenizer; whatever its kind, it is a fast one that puts bos and eos around a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from textvae.validation import Section
+
+SPECIAL = {
+    "pad_token": "<pad>",
+    "bos_token": "<bos>",
+    "eos_token": "<eos>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+
+
+class TokenizerConfig(Section):
+    """A tokenizer.
+
+    Args:
+        kind: word (split at spaces and line ends, for corpora that are tokenised already), char, bpe and unigram
+            (byte-level: every text comes back as it went in), sentencepiece, or pretrained.
+        vocab_size: most ids, special ones counted; null for every word or character that is frequent enough.
+        min_frequency: how often a word, character or merge must occur to be kept.
+        path: a Hub name or folder for `pretrained`; a .model file for `sentencepiece`, which is trained when null.
+        model_type: of a sentencepiece model that is trained here.
+    """
+
+    kind: Literal["word", "char", "bpe", "unigram", "sentencepiece", "pretrained"] = "bpe"
+    vocab_size: int | None = Field(None, ge=8)
+    min_frequency: int = Field(1, ge=1)
+    path: str | None = None
+    model_type: Literal["unigram", "bpe"] = "unigram"
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.kind == "pretrained" and not self.path:
+            raise ValueError("kind pretrained needs path: a Hub name or a folder")
+        if self.path and self.kind not in ("pretrained", "sentencepiece"):
+            raise ValueError(f"path goes with the kinds pretrained and sentencepiece, not with {self.kind}")
+        if self.vocab_size is None and (
+            self.kind in ("bpe", "unigram") or (self.kind == "sentencepiece" and not self.path)
+        ):
+            raise ValueError(f"kind {self.kind} needs vocab_size")
+        return self
+
+
+def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """Trains a tokenizer on texts, or loads one.
+
+    Args:
+        config: what kind.
+        texts: the training split; not read when the tokenizer is loaded.
+
+    Returns:
+        A fast tokenizer with bos, eos, pad, unk (and, where trained here, mask) tokens.
+
+    Raises:
+        ValueError: the tokenizer cannot be loaded, or the corpus is too small for the vocabulary asked for.
+    """
+    texts = (text.strip() for text in texts)
+    if config.kind == "pretrained":
+        return _pretrained(config.path)
+    if config.kind == "sentencepiece":
+        from textvae.sentencepiece import load_sentencepiece, train_sentencepiece
+
+        if config.path:
+            return wrap(load_sentencepiece(_existing(config.path).read_bytes()))
+        return wrap(load_sentencepiece(train_sentencepiece(texts, config.vocab_size, config.model_type)))
+    build = {"word": _word, "char": _char, "bpe": _bpe, "unigram": _unigram}[config.kind]
+    tokenizer, trainer = build(config)
+    tokenizer.train_from_iterator(texts, trainer)
+    if config.kind == "word":
+        tokenizer.model = _without_twins(tokenizer.get_vocab())
+    return wrap(tokenizer)
+
+
+def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """A transformers tokenizer around a backend that knows the special tokens; it adds bos and eos."""
+    bos, eos = SPECIAL["bos_token"], SPECIAL["eos_token"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A {eos}",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (bos, eos)],
+    )
+    # Special tokens are never read from a text: a text that holds "<eos>" is a text.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, split_special_tokens=True, clean_up_tokenization_spaces=False, **SPECIAL
+    )
+
+
+def decode(tokenizer: PreTrainedTokenizerFast, ids: Iterable[Iterable[int]]) -> list[str]:
+    """Ids to texts: up to the first eos, without bos and padding. Unknown words stay visible.
+
+    Args:
+        tokenizer: the run's.
+        ids: rows of ids.
+
+    Returns:
+        One text a row.
+    """
+    skip = {tokenizer.bos_token_id, tokenizer.pad_token_id} - {tokenizer.eos_token_id}
+    rows = []
+    for row in ids:
+        row = [int(i) for i in row]
+        if row and row[0] == tokenizer.bos_token_id:
+            row = row[1:]
+        if tokenizer.eos_token_id in row:
+            row = row[: row.index(tokenizer.eos_token_id)]
+        rows.append([i for i in row if i not in skip])
+    return tokenizer.backend_tokenizer.decode_batch(rows, skip_special_tokens=False)
+
+
+def is_lossless(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether every text comes back as it went in, so that bits per byte mean something."""
+    probe = "Zażółć 山水\n  “x” 🙂 ab\tc"
+    return decode(tokenizer, [tokenizer(probe)["input_ids"]]) == [probe]
+
+
+def _word(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL["unk_token"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Split(Regex(r"[^\S\n]+"), "removed")]
+    )
+    # A word that is spelt like a special token must not become one; <unk> may, as in PTB.
+    tokenizer.normalizer = normalizers.Replace(Regex(r"(?<!\S)<(pad|bos|eos|mask)>(?!\S)"), SPECIAL["unk_token"])
+    # WordPiece joins with spaces; no word starts with its prefix, since a line end is a word of its own.
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.WordPiece(prefix="\n\n", cleanup=False), decoders.Fuse()]
+        + [decoders.Replace(old, "\n") for old in (" \n", "\n ")]
+    )
+    return tokenizer, _level_trainer(config)
+
+
+def _without_twins(vocab: dict[str, int]) -> models.WordLevel:
+    # A corpus that holds the word <unk> trains it twice: as a special token and as a word, whose id then stays.
+    words = sorted(set(vocab) - set(SPECIAL.values()), key=vocab.get)
+    return models.WordLevel(
+        {word: i for i, word in enumerate([*SPECIAL.values(), *words])}, unk_token=SPECIAL["unk_token"]
+    )
+
+
+def _char(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
+    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL["unk_token"]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer, _level_trainer(config)
+
+
+def _level_trainer(config: TokenizerConfig) -> trainers.Trainer:
+    return trainers.WordLevelTrainer(
+        vocab_size=config.vocab_size or 2**31,
+        min_frequency=config.min_frequency,
+        special_tokens=list(SPECIAL.values()),
+        show_progress=False,
+    )
+
+
+def _byte_level(tokenizer: Tokenizer) -> Tokenizer:
+    # A space is put before every text, so that a word is the same token at the start as elsewhere; it goes in decoding.
+    tokenizer.normalizer = normalizers.Prepend(" ")
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    return tokenizer
+
+
+def _bpe(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
+    return _byte_level(Tokenizer(models.BPE())), trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        min_frequency=config.min_frequency,
+        special_tokens=list(SPECIAL.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+
+def _unigram(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
+    return _byte_level(Tokenizer(models.Unigram())), trainers.UnigramTrainer(
+        vocab_size=config.vocab_size,
+        unk_token=SPECIAL["unk_token"],
+        special_tokens=list(SPECIAL.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+
+
+def _existing(path: str) -> Path:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f"tokenizer.path: no such file: {path}")
+    return file
+
+
+def _pretrained(path: str) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"tokenizer.path: cannot load {path!r}: {' '.join(str(error).split())[:200]}") from None
+    if not tokenizer.is_fast:
+        raise ValueError(f"tokenizer.path: {path!r} has no fast tokenizer")
+    # Where one is missing, the pairs that mean the same elsewhere stand in before a new token is made.
+    for name, twin in (("bos_token", "cls_token"), ("eos_token", "sep_token")):
+        if getattr(tokenizer, name) is None:
+            tokenizer.add_special_tokens({name: getattr(tokenizer, twin) or SPECIAL[name]})
+    for name in ("pad_token", "unk_token"):
+        if getattr(tokenizer, name) is None:
+            tokenizer.add_special_tokens({name: SPECIAL[name]})
+    bos, eos = tokenizer.bos_token, tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos}:0 $A:0 {eos}:0",
+        special_tokens=[(bos, tokenizer.bos_token_id), (eos, tokenizer.eos_token_id)],
+    )
+    return tokenizer
+
+
+def batches(column, size: int = 1000) -> Iterator[str]:
+    """The texts of a column on disk, read in batches."""
+    for start in range(0, len(column), size):
+        yield from column[start : start + size]

@@ -1,0 +1,1 @@
+"""Training on a subclass of transformers.Trainer."""

@@ -1,0 +1,64 @@
+"""Training arguments: those of transformers, and a few that a VAE of text needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainingArguments
+
+from textvae.hardware import has_fast_bf16
+
+
+@dataclass
+class TextVAETrainingArguments(TrainingArguments):
+    """Any field of transformers.TrainingArguments, and:
+
+    > Parameters that control the model
+
+    Args:
+        init_from: run whose weights training starts from; parts of another shape start anew and are named.
+        ema_decay: decay of averaged weights, which are then the ones evaluated and saved; 0 turns averaging off.
+
+    > Parameters that control the training
+
+    Args:
+        early_stopping_patience: evaluations without improvement, after the warm-up of beta, that end training;
+            0 turns it off.
+        log_reconstructions: validation texts whose reconstruction is logged at each evaluation.
+
+    Defaults that differ: max_steps 3000, per_device_train_batch_size 64, learning_rate 1e-3, cosine decay, gradients
+    clipped at 5 (the loss is a sum over tokens), evaluation every tenth of training, and bf16 where the machine has
+    matrix units for it (null asks for that choice).
+    """
+
+    init_from: str | None = None
+    ema_decay: float = 0.0
+    early_stopping_patience: int = 0
+    log_reconstructions: int = 2
+
+    max_steps: int = 3000
+    per_device_train_batch_size: int = 64
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "cosine"
+    max_grad_norm: float = 5.0
+    logging_steps: float = 50
+    eval_strategy: str = "steps"
+    eval_steps: float | None = 0.1
+    save_strategy: str = "steps"
+    save_steps: float = 0.1
+    save_total_limit: int | None = 1
+    bf16: bool | None = None
+    logging_nan_inf_filter: bool = False
+    remove_unused_columns: bool = False
+    disable_tqdm: bool | None = True
+    report_to: None | str | list[str] = field(default="none")
+
+    def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.bf16 is None:
+            self.bf16 = has_fast_bf16(self.use_cpu) and not self.fp16
+        for name in ("ema_decay",):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"training.{name}: {getattr(self, name)} is not in [0, 1)")
+        super().__post_init__()

@@ -1,0 +1,224 @@
+"""TextVAETrainer: transformers.Trainer with an objective instead of a loss, and honest model selection.
+
+Shapes: S latent samples, B sentences, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Trainer, TrainerCallback
+
+from textvae.data.collator import Collator
+from textvae.data.sampler import LengthGroupedSampler
+from textvae.evaluation.latent import active_units
+from textvae.evaluation.likelihood import evaluate_bound
+from textvae.objectives import Elbo
+from textvae.tokenization import decode
+from textvae.training.arguments import TextVAETrainingArguments
+from textvae.training.ema import WeightAverage
+
+logger = logging.getLogger(__name__)
+
+EMA_FILE, OBJECTIVE_FILE, BEST_FOLDER = "ema.safetensors", "objective.safetensors", "best"
+
+
+class TextVAETrainer(Trainer):
+    """Trains a TextVAEModel.
+
+    The loss of an update is the mean over all its sentences, however they are spread over accumulated batches. What
+    is evaluated is the bound at beta = 1; checkpoints are compared by it only once beta has reached its final value.
+
+    Args:
+        model: a TextVAEModel.
+        args: a TextVAETrainingArguments.
+        objective: what is minimised.
+        train_dataset, eval_dataset: rows with `ids`, `length` and `text`.
+        processing_class: the tokenizer.
+        callbacks: of transformers.
+    """
+
+    def __init__(
+        self,
+        model,
+        args: TextVAETrainingArguments,
+        objective: Elbo,
+        train_dataset,
+        eval_dataset,
+        processing_class,
+        callbacks: list[TrainerCallback] | None = None,
+    ):
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=Collator(model.config.pad_token_id),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            callbacks=callbacks,
+        )
+        self.objective = objective.to(self.args.device)
+        self.loss_is_scaled_for_ga = True
+        self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
+        self._sums: dict[str, torch.Tensor | float] = {}
+        self._collapse_reported = False
+        self.add_callback(_AfterStep(self))
+
+    @property
+    def progress(self) -> float:
+        """Share of training done, in [0,1]."""
+        return self.state.global_step / max(1, self.state.max_steps)
+
+    # ---- A step ----
+
+    def _get_train_sampler(self, train_dataset=None) -> LengthGroupedSampler:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LengthGroupedSampler(dataset["length"][:], self.args.train_batch_size, seed)
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
+        return sum(len(batch["input_ids"]) for batch in batch_samples)
+
+    def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch: int | None = None):
+        """Mean over the sentences of the whole update (num_items_in_batch), of which `inputs` are a part."""
+        output = model(**inputs, num_samples=self.objective.num_samples)
+        result = self.objective(output, self.progress)
+        sentences = len(inputs["input_ids"])
+        self._count(distortion=output.distortion.detach().mean(0).sum(), rate=output.rate.detach().sum())
+        self._count(sentences=sentences)
+        self._sums["beta"] = result.beta
+        loss = result.loss * (sentences / (num_items_in_batch or sentences))
+        return (loss, output) if return_outputs else loss
+
+    def _count(self, **values) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the means since the last log: rate and distortion in nats a sentence, unweighted, and beta."""
+        if "loss" in logs and self._sums.get("sentences"):
+            sums = self._sums
+            logs["distortion"] = float(sums["distortion"]) / sums["sentences"]
+            if self.model.config.latent_size:
+                logs["rate"] = float(sums["rate"]) / sums["sentences"]
+                logs["beta"] = sums["beta"]
+            self._sums = {}
+        super().log(logs, start_time)
+
+    # ---- Evaluation and selection ----
+
+    def weights(self) -> contextlib.AbstractContextManager:
+        """Context in which the model has the weights that are evaluated and saved."""
+        return self.ema.applied() if self.ema else contextlib.nullcontext()
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """The bound at beta = 1 on a split, with active units; some reconstructions are logged."""
+        start = time.time()
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        with self.weights():
+            bound = evaluate_bound(self.model, dataset, bf16=self.args.bf16)
+            self._log_reconstructions(dataset)
+        metrics = {"nll": float(bound.nll.double().mean()), "distortion": float(bound.distortion.double().mean())}
+        if self.model.config.latent_size:
+            metrics |= {"rate": float(bound.rate.double().mean()), "active_units": active_units(bound.mu)}
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        metrics[f"{metric_key_prefix}_seconds"] = time.time() - start
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self._warn_of_collapse(metrics, metric_key_prefix)
+        return metrics
+
+    def _log_reconstructions(self, dataset) -> None:
+        count = min(self.args.log_reconstructions, len(dataset))
+        if not count or not self.model.config.latent_size:
+            return
+        rows = dataset[:count]
+        batch = self.data_collator([{"ids": ids} for ids in rows["ids"]])
+        self.model.eval()
+        with torch.no_grad():
+            q = self.model.encode(
+                batch["encoder_input_ids"].to(self.args.device), batch["encoder_attention_mask"].to(self.args.device)
+            )
+            ids = self.model.generate(z=q.mean, max_new_tokens=max(rows["length"]) + 5, do_sample=False)
+        for text, copy in zip(rows["text"], decode(self.processing_class, ids.tolist()), strict=True):
+            logger.info("step %d: %r -> %r", self.state.global_step, text, copy)
+
+    def _warn_of_collapse(self, metrics: dict[str, float], prefix: str) -> None:
+        rate, active = metrics.get(f"{prefix}_rate"), metrics.get(f"{prefix}_active_units")
+        if rate is None or self._collapse_reported or self.progress < 0.1:
+            return
+        if rate < 1.0 or active < 0.1 * self.model.config.latent_size:
+            self._collapse_reported = True
+            logger.warning(
+                "the posterior looks collapsed at step %d: rate %.2f nats, %d of %d units active. Set "
+                "objective.free_bits (6 or more), a longer objective.beta.warmup or a smaller objective.beta.max, or "
+                "weaken the decoder with model.decoder.word_dropout",
+                self.state.global_step,
+                rate,
+                active,
+                self.model.config.latent_size,
+            )
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial=None) -> bool:
+        if not self.objective.warmed_up(self.progress):
+            return False
+        value = metrics[f"eval_{self.objective.selects_by}"]
+        patience = self.args.early_stopping_patience
+        if self.state.best_metric is not None and value >= self.state.best_metric:
+            waited = (self.state.global_step - self.state.best_global_step) / self.state.eval_steps
+            self.control.should_training_stop |= bool(patience) and waited >= patience
+            return False
+        self.state.best_metric, self.state.best_global_step = value, self.state.global_step
+        if self.args.should_save:
+            folder = Path(self.args.output_dir) / BEST_FOLDER
+            folder.mkdir(parents=True, exist_ok=True)
+            with self.weights():
+                save_file({name: value.contiguous() for name, value in self.model.state_dict().items()},
+                          folder / "model.safetensors")
+        return True
+
+    def finish(self) -> dict[str, float]:
+        """Gives the model the best weights found, after a last evaluation if the last step had none.
+
+        Returns:
+            `step` and the metric by which it was chosen.
+        """
+        last = next((row for row in reversed(self.state.log_history) if "eval_nll" in row), None)
+        if last is None or last["step"] != self.state.global_step:
+            self._determine_best_metric(self.evaluate())
+        self.model.load_state_dict(load_file(Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors"))
+        return {"step": self.state.best_global_step, f"eval_{self.objective.selects_by}": self.state.best_metric}
+
+    # ---- Checkpoints ----
+
+    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        self.model.save_pretrained(folder, state_dict=state_dict)
+        if self.ema:
+            save_file(self.ema.state_dict(), folder / EMA_FILE)
+        if self.objective.state_dict():
+            save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        folder = Path(resume_from_checkpoint)
+        if self.ema:
+            self.ema.load_state_dict(load_file(folder / EMA_FILE))
+        if self.objective.state_dict():
+            self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
+
+
+class _AfterStep(TrainerCallback):
+    """Updates the averaged weights."""
+
+    def __init__(self, trainer: TextVAETrainer):
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.trainer.ema:
+            self.trainer.ema.update()
