@@ -207,7 +207,9 @@ def _training(values: dict[str, Any]) -> dict[str, Any]:
     try:
         TextVAETrainingArguments(output_dir="runs", **checked)
     except (ValueError, TypeError, ImportError) as error:
-        raise ValueError(f"training: {' '.join(str(error).split())}".replace("training: training", "training")) from None
+        raise ValueError(
+            f"training: {' '.join(str(error).split())}".replace("training: training", "training")
+        ) from None
     return checked
 
 

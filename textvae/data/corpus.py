@@ -169,9 +169,7 @@ def _load_hub(config: DataConfig, label_is_optional: bool, notices: list[str]) -
             raise ValueError(f"data.split: no split {config.split!r}; {suggest(config.split, list(loaded))}")
         chosen = {"train": loaded[config.split]}
     else:
-        chosen = {
-            split: loaded[name] for split, names in SPLIT_NAMES.items() for name in names if name in loaded
-        }
+        chosen = {split: loaded[name] for split, names in SPLIT_NAMES.items() for name in names if name in loaded}
         if "train" not in chosen:
             raise ValueError(f"data.source: {config.source!r} has no train split; name one with data.split")
     label_column = config.label_column

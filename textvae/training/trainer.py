@@ -178,8 +178,10 @@ class TextVAETrainer(Trainer):
             folder = Path(self.args.output_dir) / BEST_FOLDER
             folder.mkdir(parents=True, exist_ok=True)
             with self.weights():
-                save_file({name: value.contiguous() for name, value in self.model.state_dict().items()},
-                          folder / "model.safetensors")
+                save_file(
+                    {name: value.contiguous() for name, value in self.model.state_dict().items()},
+                    folder / "model.safetensors",
+                )
         return True
 
     def finish(self) -> dict[str, float]:
