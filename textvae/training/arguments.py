@@ -52,7 +52,7 @@ class TextVAETrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = False
     remove_unused_columns: bool = False
     disable_tqdm: bool | None = True
-    report_to: None | str | list[str] = field(default="none")
+    report_to: str | list[str] | None = field(default="none")
 
     def __post_init__(self):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
