@@ -25,10 +25,10 @@ class LatentConfig(Section):
     posterior: str | dict[str, Any] = "gaussian"
     prior: str | dict[str, Any] = "standard"
 
-    @field_validator("posterior", "prior")
+    @field_validator("posterior", "prior", mode="before")
     @classmethod
-    def _known(cls, value: str | dict[str, Any], info) -> dict[str, Any]:
-        return registry.resolve(info.field_name, value, info.field_name)
+    def _known(cls, value: Any, info) -> dict[str, Any]:
+        return registry.resolve(info.field_name, value, f"model.latent.{info.field_name}")
 
 
 class TextVAEConfig(PreTrainedConfig):
@@ -48,7 +48,6 @@ class TextVAEConfig(PreTrainedConfig):
     """
 
     model_type = "textvae"
-    keys_to_ignore_at_inference = ["q", "z", "log_q", "log_p", "logits", "past_key_values"]
 
     vocab_size: int = 0
     encoder: dict = field(default_factory=lambda: {"kind": "recurrent"})

@@ -73,6 +73,8 @@ def describe(error: pydantic.ValidationError, cls: type[pydantic.BaseModel], whe
     if first["type"] == "missing":
         return f"{key}: this key is required"
     message = first["msg"].removeprefix("Value error, ")
+    if key and message.startswith(key):
+        return message  # a part of the registry has said which key it is
     message = message[0].lower() + message[1:]
     if isinstance(first["input"], dict) and first["type"] == "value_error":
         return f"{key}: {message}" if key else message

@@ -22,7 +22,7 @@ class Pooling(nn.Module):
         super().__init__()
         self.kind = kind
         if kind == "attention":
-            self.score = nn.Linear(size, 1)
+            self.score = nn.Linear(size, 1, bias=False)  # a bias would cancel in the softmax
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Pools.

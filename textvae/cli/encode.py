@@ -1,0 +1,48 @@
+"""`textvae encode RUN IN OUT`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from textvae.cli.common import Json, RunFolder, Seed, load, print_json
+
+
+def run(
+    run: RunFolder,
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="Texts: txt, csv, tsv, json, jsonl or parquet; - reads stdin.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="Vectors: parquet, jsonl, safetensors or npy.")],
+    text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    sample: Annotated[bool, typer.Option("--sample", help="Draw from the posterior; its mean otherwise.")] = False,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Write the latent vectors of texts to a file; blank texts are left out and counted."""
+    from pathlib import Path
+
+    from textvae.cli.common import texts_from
+    from textvae.cli.vectors import check_suffix, write_vectors
+    from textvae.data.files import SUFFIXES, read_texts
+
+    check_suffix(Path(target))
+    if source == "-":
+        rows = texts_from(["-"])
+    else:
+        path = Path(source)
+        if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+            raise ValueError(f"IN: {source} is not a file that ends in {', '.join(SUFFIXES)}")
+        rows = [row["text"] for row in read_texts(path, text_column, None, "line")]
+    texts = [text for text in rows if text.strip()]
+    if not texts:
+        raise ValueError(f"IN: {source} holds no text")
+    z = load(run).encode(texts, sample=sample, seed=seed)
+    write_vectors(Path(target), texts, z)
+    summary = {"texts": len(texts), "blank": len(rows) - len(texts), "latent_size": z.shape[1], "file": target}
+    if json:
+        print_json(summary)
+    else:
+        blank = f" ({summary['blank']} blank ones left out)" if summary["blank"] else ""
+        print(f"{len(texts)} texts{blank}, {z.shape[1]} dimensions -> {target}")

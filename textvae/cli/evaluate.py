@@ -1,0 +1,48 @@
+"""`textvae evaluate RUN [key=value ...]`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from textvae.cli.common import Json, RunFolder, metrics_table, print_json, quiet
+
+
+def run(
+    run: RunFolder,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=OTHER.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+    samples: Annotated[int, typer.Option(min=1, help="Samples of the importance-weighted bound.")] = 500,
+    nearest: Annotated[int, typer.Option(min=0, help="Print so many samples with their nearest training line.")] = 0,
+    fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
+    json: Json = False,
+) -> None:
+    """Measure a run; the table is printed and written to metrics.json (metrics-test.json for the test split)."""
+    quiet()
+    from pathlib import Path
+
+    from textvae.cli.progress import Bars
+    from textvae.evaluation.report import write_json
+    from textvae.evaluation.run import evaluate_run
+    from textvae.evaluation.text import is_chinese, nearest_lines
+
+    bars = Bars()
+    folder = Path(run)
+    metrics, vae, corpus = evaluate_run(folder, split, samples, overrides, False if fp32 else None, bars.stage)
+    # Another corpus than the run's own must not overwrite the run's numbers.
+    if not overrides:
+        write_json(folder / ("metrics.json" if split == "validation" else f"metrics-{split}.json"), metrics)
+    if json:
+        print_json(metrics)
+    else:
+        from rich.console import Console
+
+        Console().print(metrics_table(metrics))
+    if nearest:
+        texts = vae.sample(nearest, seed=0)
+        batches = (batch["text"] for batch in corpus.splits["train"].iter(batch_size=10_000))
+        for text, (overlap, line) in zip(texts, nearest_lines(texts, batches, is_chinese(texts)), strict=True):
+            print(f"{text}\n    {overlap:.2f}  {line}")

@@ -1,0 +1,34 @@
+"""`textvae COMMAND`: collects the commands; none of them imports anything heavy before it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from textvae.cli import decode, encode, evaluate, interpolate, quickstart, reconstruct, sample, train
+
+app = typer.Typer(
+    name="textvae",
+    help="Variational autoencoders of text: train on a corpus, sample sentences, interpolate between them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (quickstart, train, evaluate, sample, reconstruct, interpolate, encode, decode):
+    app.command(name=module.__name__.rsplit(".", 1)[1])(module.run)
+
+
+def main() -> None:
+    """Runs a command; what a user did wrong is one line on stderr and exit status 2."""
+    try:
+        app()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

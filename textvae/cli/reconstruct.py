@@ -1,0 +1,27 @@
+"""`textvae reconstruct RUN TEXT...`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, load, print_json, texts_from
+
+
+def run(
+    run: RunFolder,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; or lines on stdin.")] = None,
+    seed: Seed = None,
+    options: Decoding = None,
+    json: Json = False,
+) -> None:
+    """Encode texts and decode them again, greedily."""
+    generation = decoding(options)
+    originals = texts_from(texts)
+    copies = load(run).reconstruct(originals, seed=seed, **generation)
+    if json:
+        print_json({"originals": originals, "reconstructions": copies})
+        return
+    for original, copy in zip(originals, copies, strict=True):
+        print(f"{original}\n  -> {copy}")

@@ -1,0 +1,36 @@
+"""`textvae sample RUN -n N`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, load, print_json
+
+
+def run(
+    run: RunFolder,
+    n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many texts.")] = 8,
+    z_scale: Annotated[float, typer.Option(help="Factor on z: the latent's temperature.")] = 1.0,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the words.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus of the words.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest word.")] = False,
+    allow_unknown: Annotated[bool, typer.Option("--allow-unknown", help="Let the unknown word be generated.")] = False,
+    seed: Seed = None,
+    options: Decoding = None,
+    json: Json = False,
+) -> None:
+    """Sample texts from the prior."""
+    generation = decoding(
+        options,
+        temperature=temperature,
+        top_p=top_p,
+        do_sample=False if greedy else None,
+        allow_unknown=allow_unknown or None,
+    )
+    texts = load(run).sample(n, z_scale=z_scale, seed=seed, **generation)
+    if json:
+        print_json({"samples": texts})
+    else:
+        print(*texts, sep="\n\n" if any("\n" in text for text in texts) else "\n")

@@ -1,0 +1,35 @@
+"""`textvae train CONFIG [key=value ...]`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from textvae.cli.common import Json, metrics_table, print_json, quiet
+
+
+def run(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="Recipe: a YAML file, or a name in configs/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.max_steps=500.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
+    json: Json = False,
+) -> None:
+    """Train a model as a recipe says; the run folder is output_dir=DIR (default runs/<recipe>)."""
+    quiet()
+    from textvae.recipe import load_recipe
+
+    recipe = load_recipe(config, overrides)
+    from textvae.cli.progress import Bars
+    from textvae.training.run import train
+
+    bars = Bars()
+    result = train(recipe, resume, overwrite, [bars], bars.stage)
+    if json:
+        print_json(result.metrics)
+        return
+    bars.console.print(metrics_table(result.metrics))
+    bars.console.print(f"run: {result.folder}")

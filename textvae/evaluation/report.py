@@ -1,0 +1,160 @@
+"""Every number of a run on a split, as docs/metrics.md defines them."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textvae.evaluation.latent import active_units, mutual_information
+from textvae.evaluation.likelihood import evaluate_bound, importance_weighted_nll, length_sorted_batches
+from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
+from textvae.inference.text_vae import TextVAE
+from textvae.tokenization import decode
+
+KEYS = ["split", "sentences", "tokens", "nll", "distortion", "rate", "elbo", "ppl", "bits_per_byte", "iw_nll", "iw_samples", "iw_nll_stderr", "iw_ppl", "mutual_information", "mutual_information_cap", "active_units", "latent_size", "reconstruction_bleu", "token_accuracy", "exact_match", "self_bleu", "distinct_1", "distinct_2", "copied_from_train", "unk_rate", "seconds", "prior_samples", "bleu_signature"]
+
+
+def evaluate_split(
+    vae: TextVAE,
+    dataset,
+    split: str,
+    samples: int = 500,
+    prior_samples: int = 1000,
+    train_texts=None,
+    seed: int = 0,
+    bf16: bool | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluates a model.
+
+    Args:
+        vae: the model.
+        dataset: rows with `ids`, `length`, `bytes` and `text`, whole texts.
+        split: its name, for the record.
+        samples: k of the importance-weighted bound.
+        prior_samples: texts drawn from the prior.
+        train_texts: batches of training texts, to count samples that were copied; None leaves that number out.
+        seed: of all that is random.
+        bf16: precision of matrix products; None for what suits the machine.
+        progress: called with a stage, texts done and texts in all.
+
+    Returns:
+        A flat mapping with the keys of KEYS; what is undefined for this model is None.
+    """
+    start = time.time()
+    model, n, latent = vae.model, len(dataset), vae.latent_size
+
+    def advance(stage: str) -> Callable[[int], None]:
+        done = 0
+
+        def add(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress:
+                progress(stage, done, n)
+
+        return add
+
+    bound = evaluate_bound(model, dataset, seed=seed, bf16=bf16, progress=advance("bound"))
+    iw = importance_weighted_nll(model, dataset, samples, seed + 1, bf16, advance(f"iw_nll, {samples} samples"))
+    tokens, total_bytes = sum(dataset["length"]), sum(dataset["bytes"])
+    nll, iw_nll = _mean(bound.nll), _mean(iw)
+    texts, ids = dataset["text"][:], dataset["ids"][:]
+    unk = sum(row.count(model.config.unk_token_id) for row in ids) / tokens
+    lossless = [text.strip() for text in texts] == decode(vae.tokenizer, ids)
+    metrics: dict[str, Any] = dict.fromkeys(KEYS)
+    metrics |= {
+        "split": split,
+        "sentences": n,
+        "tokens": tokens,
+        "nll": nll,
+        "distortion": _mean(bound.distortion),
+        "elbo": -nll,
+        "ppl": _exp(nll * n / tokens),
+        "bits_per_byte": nll * n / math.log(2) / total_bytes if lossless else None,
+        "iw_nll": iw_nll,
+        "iw_samples": samples if latent else None,
+        "iw_nll_stderr": float(iw.double().std() / math.sqrt(n)) if n > 1 else None,
+        "iw_ppl": _exp(iw_nll * n / tokens),
+        "latent_size": latent,
+        "unk_rate": unk,
+    }
+    chinese = is_chinese(texts[:100])
+    if latent:
+        metrics |= {
+            "rate": _mean(bound.rate),
+            "mutual_information": mutual_information(bound.posteriors, bound.z),
+            "mutual_information_cap": math.log(n),
+            "active_units": active_units(bound.mu),
+        }
+        metrics |= _reconstruction(vae, bound.mu, texts, ids, chinese, advance("reconstruction"))
+    metrics |= _prior_samples(vae, prior_samples, chinese, seed, train_texts)
+    metrics["seconds"] = round(time.time() - start, 2)
+    return metrics
+
+
+def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:
+    """sacrebleu's tokenizer: zh for Chinese, none where texts are words between spaces already, else 13a."""
+    if chinese:
+        return "zh"
+    pre_tokenizer = json.loads(vae.tokenizer.backend_tokenizer.to_str())["model"]["type"]
+    return "none" if pre_tokenizer == "WordLevel" else "13a"
+
+
+def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], chinese: bool, advance) -> dict[str, Any]:
+    hypotheses: list[list[int]] = [[]] * len(texts)
+    config = vae.generation_config(do_sample=False, num_beams=1, allow_unknown=True, repetition_penalty=1.0)
+    config.no_repeat_ngram_size = None
+    for index in length_sorted_batches([len(row) for row in ids]):
+        rows = index.tolist()
+        config.max_new_tokens = max(len(ids[row]) for row in rows) + 5
+        out = vae.model.generate(z=mu[rows].to(vae.model.device), generation_config=config)
+        for row, generated in zip(rows, out.tolist(), strict=True):
+            hypotheses[row] = generated[1:]
+        advance(len(rows))
+    copies = decode(vae.tokenizer, hypotheses)
+    score, signature = bleu(copies, texts, tokenizer_for_bleu(vae, chinese))
+    return {
+        "reconstruction_bleu": score,
+        "bleu_signature": signature,
+        "token_accuracy": token_accuracy([row[1:] for row in ids], hypotheses),
+        "exact_match": sum(a == b.strip() for a, b in zip(copies, texts, strict=True)) / len(texts),
+    }
+
+
+def _prior_samples(vae: TextVAE, count: int, chinese: bool, seed: int, train_texts) -> dict[str, Any]:
+    if not count:
+        return {}
+    samples = vae.sample(count, seed=seed)
+    copied = None
+    if train_texts is not None:
+        wanted, seen = set(samples), set()
+        for batch in train_texts:
+            seen.update(wanted.intersection(text.strip() for text in batch))
+        copied = sum(sample in seen for sample in samples)
+    return {
+        "prior_samples": count,
+        "self_bleu": self_bleu(samples, chinese),
+        "distinct_1": distinct(samples, chinese, 1),
+        "distinct_2": distinct(samples, chinese, 2),
+        "copied_from_train": copied,
+    }
+
+
+def _mean(values: torch.Tensor) -> float:
+    return float(values.double().mean())
+
+
+def _exp(x: float) -> float | None:
+    return math.exp(x) if x < 700 else None
+
+
+def write_json(path: Path, metrics: dict[str, Any]) -> None:
+    """Writes a metrics file: one flat JSON object, numbers as they are."""
+    path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Using a trained model: text to z and back."""

@@ -1,0 +1,77 @@
+"""Paths between latent vectors: pure functions. Shapes: D latent dimensions, S steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+# Below this sine of the angle the directions are as good as parallel and slerp's division loses all digits.
+PARALLEL = 1e-4
+
+
+def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The straight line.
+
+    Args:
+        a, b: (D,) ends.
+        t: (S,) positions from 0 to 1.
+
+    Returns:
+        (S,D).
+    """
+    t = t[:, None]
+    return (1 - t) * a + t * b
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The arc: directions along the great circle, norms in a straight line.
+
+    A straight line between two Gaussian vectors passes through short vectors, which the prior never gives. For
+    vectors that are nearly parallel, or opposite, or zero, this is lerp.
+
+    Args:
+        a, b: (D,) ends.
+        t: (S,) positions from 0 to 1.
+
+    Returns:
+        (S,D).
+
+    Source: Shoemake 1985; for latent spaces White 2016, arXiv 1609.04468, section 2.
+    """
+    norm_a, norm_b = a.norm(), b.norm()
+    if norm_a == 0 or norm_b == 0:
+        return lerp(a, b, t)
+    unit_a, unit_b = a / norm_a, b / norm_b
+    angle = torch.arccos((unit_a @ unit_b).clamp(-1, 1))
+    if torch.sin(angle) < PARALLEL:
+        return lerp(a, b, t)
+    t = t[:, None]
+    direction = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / torch.sin(angle)
+    return direction * ((1 - t) * norm_a + t * norm_b)
+
+
+def path(a: Tensor, b: Tensor, steps: int, method: Literal["slerp", "lerp"] = "slerp") -> Tensor:
+    """Latent vectors from a to b, both ends included.
+
+    Args:
+        a, b: (D,) ends.
+        steps: S, at least 2.
+        method: slerp or lerp.
+
+    Returns:
+        (S,D); the first and last are a and b exactly.
+
+    Raises:
+        ValueError: fewer than 2 steps, an unknown method, ends of different shapes.
+    """
+    if steps < 2:
+        raise ValueError(f"steps: {steps} is too few; a path has at least its 2 ends")
+    if a.shape != b.shape or a.dim() != 1:
+        raise ValueError(f"the ends have shapes {tuple(a.shape)} and {tuple(b.shape)}; both must be (D,)")
+    if method not in ("slerp", "lerp"):
+        raise ValueError(f"method: {method!r} is not known; known: lerp, slerp")
+    points = (slerp if method == "slerp" else lerp)(a, b, torch.linspace(0, 1, steps, device=a.device))
+    points[0], points[-1] = a, b
+    return points

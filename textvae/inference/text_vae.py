@@ -1,0 +1,241 @@
+"""TextVAE: a trained model with its tokenizer. Texts in, latent vectors out, and back.
+
+Shapes: N texts, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, GenerationConfig
+
+from textvae.data.collator import Collator
+from textvae.data.encoding import encode_texts
+from textvae.inference.geometry import path
+from textvae.modeling import TextVAEModel
+from textvae.tokenization import decode as to_texts
+from textvae.validation import suggest
+
+BATCH = 256
+_SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p")
+
+
+class TextVAE:
+    """A latent space of sentences.
+
+    Args:
+        model: a TextVAEModel.
+        tokenizer: the fast tokenizer of its run.
+    """
+
+    def __init__(self, model: TextVAEModel, tokenizer):
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+
+    # ---- Loading and saving ----
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, device: str | None = None, **kwargs: Any) -> TextVAE:
+        """Loads a run folder or a model on the Hugging Face Hub.
+
+        Args:
+            name: folder, or `user/model`.
+            device: where the model goes; the first accelerator where there is one when None.
+            **kwargs: of transformers' from_pretrained (revision, token, local_files_only, ...).
+
+        Raises:
+            ValueError: there is no such run, or it is not a textvae model.
+        """
+        folder = Path(name)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            raise ValueError(f"{folder} is not a finished run: it has no config.json")
+        if not folder.exists() and (str(name).count("/") != 1 or str(name).startswith((".", "/", "~"))):
+            raise ValueError(f"no such run: {name}")
+        try:
+            model = TextVAEModel.from_pretrained(name, dtype=torch.float32, **kwargs)
+            tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
+        except OSError as error:
+            raise ValueError(f"cannot load {name}: {' '.join(str(error).split())[:200]}") from None
+        if device is None:
+            device = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
+        return cls(model.to(device), tokenizer)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes model and tokenizer as any transformers model is written."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def push_to_hub(self, name: str, **kwargs: Any) -> None:
+        """Uploads model, tokenizer and, where the run has one, the model card with its numbers.
+
+        Args:
+            name: `user/model`.
+            **kwargs: of transformers' push_to_hub (private, token, commit_message, ...).
+        """
+        self.model.push_to_hub(name, **kwargs)
+        self.tokenizer.push_to_hub(name, **kwargs)
+        card = Path(self.model.config._name_or_path) / "README.md"
+        if card.is_file():
+            from huggingface_hub import ModelCard
+
+            ModelCard.load(card).push_to_hub(name, token=kwargs.get("token"))
+
+    # ---- Text to z ----
+
+    @property
+    def latent_size(self) -> int:
+        """D."""
+        return self.model.config.latent_size
+
+    @torch.no_grad()
+    def encode(self, texts: list[str] | str, sample: bool = False, seed: int | None = None) -> Tensor:
+        """Latent vectors of texts.
+
+        Args:
+            texts: N texts, or one.
+            sample: draw from the posterior instead of taking its mean.
+            seed: of the draw.
+
+        Returns:
+            (N,D), or (D,) for one text; float32, on the processor.
+
+        Raises:
+            ValueError: a text is blank, or the model is a plain language model.
+        """
+        one = isinstance(texts, str)
+        texts = [texts] if one else list(texts)
+        for number, text in enumerate(texts, 1):
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"text {number} of {len(texts)} is blank: there is nothing to encode")
+        generator = None if seed is None else torch.Generator(self.model.device).manual_seed(seed)
+        dataset = encode_texts(texts, self.tokenizer)
+        collate = Collator(self.model.config.pad_token_id)
+        z = torch.empty(len(texts), self.latent_size)
+        for start in range(0, len(texts), BATCH):
+            rows = [{"ids": ids} for ids in dataset[start : start + BATCH]["ids"]]
+            batch = collate(rows)
+            q = self.model.encode(
+                batch["encoder_input_ids"].to(self.model.device), batch["encoder_attention_mask"].to(self.model.device)
+            )
+            z[start : start + BATCH] = (q.rsample(1, generator)[0] if sample else q.mean).cpu()
+        return z[0] if one else z
+
+    # ---- z to text ----
+
+    def decode(self, z: Tensor, seed: int | None = None, **generation: Any) -> list[str] | str:
+        """Texts of latent vectors.
+
+        Args:
+            z: (N,D), or (D,) for one.
+            seed: of sampling.
+            **generation: fields of transformers.GenerationConfig (do_sample, temperature, top_k, top_p, min_p,
+                num_beams, repetition_penalty, no_repeat_ngram_size, num_return_sequences, max_new_tokens, ...) over
+                those of the run, and allow_unknown=True to let the unknown word be generated.
+
+        Returns:
+            N texts, or N * num_return_sequences of them, those of one vector side by side; one text for (D,).
+
+        Raises:
+            ValueError: z has another size than the model's, or an unknown generation key.
+        """
+        z = torch.as_tensor(z, dtype=torch.float32)
+        one = z.dim() == 1
+        rows = z[None] if one else z
+        if rows.dim() != 2 or rows.shape[1] != self.latent_size:
+            raise ValueError(f"z has shape {tuple(z.shape)}; this model wants (N,{self.latent_size})")
+        if not torch.isfinite(rows).all():
+            raise ValueError("z holds values that are not finite")
+        config = self.generation_config(**generation)
+        texts: list[str] = []
+        with seeded(seed), torch.no_grad():
+            for start in range(0, len(rows), BATCH):
+                part = rows[start : start + BATCH].to(self.model.device)
+                ids = self.model.generate(z=part, generation_config=config, streamer=generation.get("streamer"))
+                texts += to_texts(self.tokenizer, ids.tolist())
+        return texts[0] if one and len(texts) == 1 else texts
+
+    def generation_config(self, **overrides: Any) -> GenerationConfig:
+        """The run's way of decoding with some fields changed.
+
+        Raises:
+            ValueError: an unknown field.
+        """
+        values = self.model.generation_config.to_diff_dict()
+        overrides = {key: value for key, value in overrides.items() if key != "streamer"}
+        if overrides.pop("allow_unknown", False) and self.model.config.unk_token_id is not None:
+            suppressed = values.get("suppress_tokens") or []
+            values["suppress_tokens"] = [i for i in suppressed if i != self.model.config.unk_token_id]
+        known = GenerationConfig().to_dict()
+        for key in overrides:
+            if key not in known:
+                raise ValueError(f"generation.{key}: unknown key; {suggest(key, [k for k in known if k[0] != '_'])}")
+        values |= overrides
+        if not values.get("do_sample"):
+            values = {key: value for key, value in values.items() if key not in _SAMPLING_KEYS}
+        values.pop("transformers_version", None)
+        return GenerationConfig(**values)
+
+    # ---- What people do with it ----
+
+    def sample(
+        self, n: int = 1, z_scale: float = 1.0, seed: int | None = None, return_z: bool = False, **generation: Any
+    ) -> list[str] | tuple[list[str], Tensor]:
+        """Texts of latent vectors drawn from the prior.
+
+        Args:
+            n: how many.
+            z_scale: factor on z, the latent's temperature; below 1 gives more typical texts.
+            seed: of z and of sampling.
+            return_z: give z (n,D) as well.
+            **generation: as for `decode`.
+        """
+        if n < 1:
+            raise ValueError(f"n: {n} is too few; ask for at least 1 sample")
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            z = self.model.sample_prior(n, generator).cpu() * z_scale
+        texts = self.decode(z, seed=seed, **generation)
+        return (texts, z) if return_z else texts
+
+    def reconstruct(self, texts: list[str] | str, seed: int | None = None, **generation: Any) -> list[str] | str:
+        """Texts to their posterior means and back, greedily unless told otherwise."""
+        return self.decode(self.encode(texts), seed=seed, **{"do_sample": False, **generation})
+
+    def interpolate(
+        self,
+        a: str | Tensor,
+        b: str | Tensor,
+        steps: int = 7,
+        method: Literal["slerp", "lerp"] = "slerp",
+        seed: int | None = None,
+        **generation: Any,
+    ) -> list[str]:
+        """Texts on the way from one text to another, greedily decoded unless told otherwise.
+
+        Args:
+            a, b: texts, or latent vectors (D,).
+            steps: texts, the reconstructions of both ends counted.
+            method: slerp (along the sphere) or lerp (straight).
+            seed: of sampling.
+            **generation: as for `decode`.
+        """
+        ends = [
+            self.encode(end) if isinstance(end, str) else torch.as_tensor(end, dtype=torch.float32) for end in (a, b)
+        ]
+        return self.decode(path(*ends, steps, method), seed=seed, **{"do_sample": False, **generation})
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Seeds sampling inside and leaves the state outside as it was; does nothing for None."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
