@@ -1,14 +1,6 @@
-"""textvae: variational autoencoders of text."""
+"""textvae: variational autoencoders of text. The public names; each is imported when it is first used."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from textvae.configuration import TextVAEConfig
-    from textvae.inference.text_vae import TextVAE
-    from textvae.modeling import TextVAEModel
-    from textvae.training.arguments import TextVAETrainingArguments
-    from textvae.training.trainer import TextVAETrainer
 
 __version__ = "0.1.0"
 
@@ -18,9 +10,12 @@ _PLACES = {
     "TextVAEModel": "textvae.modeling",
     "TextVAETrainer": "textvae.training.trainer",
     "TextVAETrainingArguments": "textvae.training.arguments",
+    "evaluate_run": "textvae.evaluation.run",
+    "load_recipe": "textvae.recipe",
+    "train": "textvae.training.run",
 }
 
-__all__ = ["TextVAE", "TextVAEConfig", "TextVAEModel", "TextVAETrainer", "TextVAETrainingArguments", "__version__"]
+__all__ = [*_PLACES, "__version__"]  # noqa: PLE0604
 
 
 def __getattr__(name: str):

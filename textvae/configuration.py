@@ -28,7 +28,8 @@ class LatentConfig(Section):
     @field_validator("posterior", "prior", mode="before")
     @classmethod
     def _known(cls, value: Any, info) -> dict[str, Any]:
-        return registry.resolve(info.field_name, value, f"model.latent.{info.field_name}")
+        default = cls.model_fields[info.field_name].default
+        return registry.resolve(info.field_name, value, f"model.latent.{info.field_name}", default)
 
 
 class TextVAEConfig(PreTrainedConfig):
@@ -61,6 +62,8 @@ class TextVAEConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
+        if type(self.vocab_size) is not int or self.vocab_size < 0:
+            raise ValueError(f"vocab_size: {self.vocab_size!r} is not allowed; it is the tokenizer's number of ids")
         self.latent = parse_section(LatentConfig, self.latent, "model.latent").model_dump()
         self.encoder = registry.resolve("encoder", self.encoder, "model.encoder")
         self.decoder = registry.resolve("decoder", self.decoder, "model.decoder")

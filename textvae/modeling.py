@@ -155,6 +155,8 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             return TextVAEOutput(z=z, log_q=nothing, log_p=nothing, distortion=distortion, rate=nothing[0])
         if encoder_input_ids is None:
             encoder_input_ids, encoder_attention_mask = input_ids, attention_mask
+        if encoder_attention_mask is None:
+            encoder_attention_mask = torch.ones_like(encoder_input_ids)
         q = self.encode(encoder_input_ids, encoder_attention_mask)
         z = q.rsample(num_samples, generator)
         log_q, log_p = q.log_prob(z), self.prior.log_prob(z)

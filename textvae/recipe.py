@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import types
+import datetime
+import enum
+import functools
+import json
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -16,9 +19,40 @@ from textvae import registry
 from textvae.configuration import LatentConfig
 from textvae.data.config import DataConfig
 from textvae.tokenization import TokenizerConfig
-from textvae.validation import Section, parse_section, suggest
+from textvae.validation import Section, one_line, parse_section, suggest
 
 SECTIONS = ("data", "tokenizer", "model", "objective", "training", "generation")
+# What stands after these is taken as it is, and not read as YAML: a column may be called no, a revision 1234567.
+VERBATIM = {
+    *(f"data.{name}" for name in ("source", "config", "split", "revision", "text_column", "label_column")),
+    *("tokenizer.path", "training.init_from", "training.run_name", "output_dir"),
+}
+POSITIVE, NOT_NEGATIVE, SHARE = Field(gt=0), Field(ge=0), Field(ge=0, lt=1)
+# transformers.TrainingArguments takes any number; these are the ranges that make sense.
+RANGES = {
+    "learning_rate": POSITIVE,
+    "per_device_train_batch_size": POSITIVE,
+    "per_device_eval_batch_size": POSITIVE,
+    "gradient_accumulation_steps": POSITIVE,
+    "num_train_epochs": POSITIVE,
+    "logging_steps": POSITIVE,
+    "eval_steps": POSITIVE,
+    "save_steps": POSITIVE,
+    "save_total_limit": POSITIVE,
+    "adam_epsilon": POSITIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "warmup_steps": NOT_NEGATIVE,
+    "max_grad_norm": NOT_NEGATIVE,
+    "eval_delay": NOT_NEGATIVE,
+    "seed": NOT_NEGATIVE,
+    "data_seed": NOT_NEGATIVE,
+    "dataloader_num_workers": NOT_NEGATIVE,
+    "early_stopping_patience": NOT_NEGATIVE,
+    "log_reconstructions": NOT_NEGATIVE,
+    "adam_beta1": SHARE,
+    "adam_beta2": SHARE,
+    "ema_decay": SHARE,
+}
 
 
 class GenerationSection(Section):
@@ -55,9 +89,8 @@ class Recipe:
         data, tokenizer, generation: their sections.
         model: encoder, latent and decoder as plain mappings with all defaults.
         objective: as a plain mapping with all defaults.
-        training: fields of TextVAETrainingArguments that differ from its defaults.
+        training: the fields of TextVAETrainingArguments that were named.
         output_dir: the run folder.
-        label_is_optional: the label column was named for another corpus.
     """
 
     data: DataConfig
@@ -67,47 +100,65 @@ class Recipe:
     training: dict[str, Any]
     generation: GenerationSection
     output_dir: Path
-    label_is_optional: bool = False
+
+    @property
+    def label_is_optional(self) -> bool:
+        """Whether the label column was named for another corpus."""
+        return self.data.label_is_optional
 
     def to_yaml(self) -> str:
-        """The resolved recipe, as saved with the run."""
+        """The resolved recipe, as saved with the run: without the run folder, and without secrets."""
         sections = {
             "data": self.data.model_dump(),
             "tokenizer": self.tokenizer.model_dump(),
             "model": self.model,
             "objective": self.objective,
-            "training": self.training,
+            "training": {name: value for name, value in self.training.items() if not name.endswith("_token")},
             "generation": self.generation.model_dump(),
         }
-        return yaml.safe_dump(_plain(sections), sort_keys=False, allow_unicode=True)
+        # By way of JSON, which turns tuples into lists.
+        return yaml.safe_dump(json.loads(json.dumps(sections)), sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe.
 
     Args:
-        path: YAML file, or the name of a recipe in `configs`.
+        path: YAML file, or the name of one in `configs` (of the working directory, or beside the package).
         overrides: `section.key=value` and `output_dir=DIR`, the last one winning.
 
     Raises:
         ValueError: one line that names the file or key, the value, and what is allowed.
     """
-    path = Path(path)
+    path = _find(str(path))
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"no such recipe: {path}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8") from None
-    except (IsADirectoryError, PermissionError) as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
+    except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{path}{where}: broken YAML: {getattr(error, 'problem', None) or error}") from None
+        raise ValueError(f"{path}{where}: broken YAML: {one_line(getattr(error, 'problem', None) or error)}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: a recipe is a mapping with the sections {', '.join(SECTIONS)}")
+        what = "the file is empty" if values is None else f"a {type(values).__name__} is no recipe"
+        raise ValueError(f"{path}: {what}; wanted a mapping with sections {', '.join(SECTIONS)}")
     return make_recipe(values, overrides or [], default_output=Path("runs") / path.stem)
+
+
+def _find(path: str) -> Path:
+    folders = [Path("configs"), Path(__file__).parents[1] / "configs"]
+    candidates = [Path(path)] + [folder / f"{path}.yaml" for folder in folders if "/" not in path]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    if "/" in path or path.endswith((".yaml", ".yml")):
+        known = sorted(file.name for file in Path(path).parent.glob("*.y*ml"))
+    else:
+        known = sorted({file.stem for folder in folders for file in folder.glob("*.yaml")})
+    raise ValueError(f"no such recipe: {path}; {suggest(Path(path).name, known)}")
 
 
 def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Path) -> Recipe:
@@ -121,54 +172,69 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
     Raises:
         ValueError: as `load_recipe`.
     """
-    values = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
-    named = set()
-    for override in overrides:
-        named.add(_apply(values, override))
+    values = dict(values)
+    named = {_apply(values, override) for override in overrides}
     output_dir = values.pop("output_dir", None)
-    for name in values:
+    if not isinstance(output_dir, str | Path | None):
+        raise ValueError(f"output_dir: {one_line(repr(output_dir), 80)} is not the name of a folder")
+    for name, section in values.items():
         if name not in SECTIONS:
             raise ValueError(f"{name}: unknown section; {suggest(name, [*SECTIONS, 'output_dir'])}")
-    for name, section in values.items():
-        if section is not None and not isinstance(section, dict):
-            raise ValueError(f"{name}: {section!r} is not a mapping of keys to values")
-    section = {name: values.get(name) or {} for name in SECTIONS}
+        if not isinstance(section, dict | None):
+            raise ValueError(f"{name}: {one_line(repr(section), 80)} is not a mapping of keys to values")
+    section = {name: dict(values.get(name) or {}) for name in SECTIONS}
     return Recipe(
-        data=parse_section(DataConfig, section["data"], "data"),
+        data=_data(section["data"], named),
         tokenizer=parse_section(TokenizerConfig, section["tokenizer"], "tokenizer"),
         model=_model(section["model"]),
         objective=registry.resolve("objective", section["objective"], "objective", default="elbo"),
-        training=_training(section["training"]),
+        training=_training(section["training"], named),
         generation=parse_section(GenerationSection, section["generation"], "generation"),
         output_dir=Path(output_dir) if output_dir else default_output,
-        label_is_optional="data.source" in named and "data.label_column" not in named,
     )
 
 
 def _apply(values: dict[str, Any], override: str) -> str:
+    """Sets one key, in copies of the mappings on the way to it; returns the key."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ValueError(f"{override!r}: an override reads section.key=value, for instance training.max_steps=500")
-    try:
-        value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        value = text
-    if isinstance(value, str) or key in ("data.source", "output_dir", "tokenizer.path"):
-        value = text
     *path, last = key.split(".")
     place = values
-    for depth, part in enumerate(path):
+    for depth, part in enumerate(path, 1):
         inner = place.get(part)
-        if inner is None:
-            inner = {}
-        if not isinstance(inner, dict):
-            # A short form, such as `beta: 0.5` or `posterior: gaussian`, gives way to keys of its own.
-            inner = {"kind": inner} if isinstance(inner, str) else {}
-        place[part] = inner = dict(inner)
-        place = inner
-        del depth
-    place[last] = value
+        if isinstance(inner, int | float) and path[:depth] == ["objective", "beta"]:
+            # Short forms give way to what they stand for.
+            inner = {"schedule": "constant", "max": inner}
+        elif isinstance(inner, str) and path[0] == "model":
+            inner = {"kind": inner}
+        if not isinstance(inner, dict | None):
+            raise ValueError(f"{key}: {'.'.join(path[:depth])} is {one_line(repr(inner), 80)}, which has no keys")
+        place[part] = place = dict(inner or {})
+    place[last] = _value(text, key in VERBATIM)
     return key
+
+
+def _value(text: str, verbatim: bool) -> Any:
+    if text in ("", "null", "~"):
+        return None
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    if isinstance(value, str) and text[0] in "\"'":
+        return value
+    # YAML would take a date for more than text, and drop what stands behind a #.
+    return text if verbatim or isinstance(value, str | datetime.date) else value
+
+
+def _data(values: dict[str, Any], named: set[str]) -> DataConfig:
+    if "data.label_is_optional" not in named:
+        if "data.label_column" in named:
+            values["label_is_optional"] = False
+        elif "data.source" in named:
+            values["label_is_optional"] = True
+    return parse_section(DataConfig, values, "data")
 
 
 def _model(values: dict[str, Any]) -> dict[str, Any]:
@@ -176,65 +242,73 @@ def _model(values: dict[str, Any]) -> dict[str, Any]:
     for name in values:
         if name not in known:
             raise ValueError(f"model.{name}: unknown key; {suggest(name, known)}")
+    part = {name: {} if values.get(name) is None else values[name] for name in known}
     return {
-        "encoder": registry.resolve("encoder", values.get("encoder") or {}, "model.encoder", default="recurrent"),
-        "latent": parse_section(LatentConfig, values.get("latent") or {}, "model.latent").model_dump(),
-        "decoder": registry.resolve("decoder", values.get("decoder") or {}, "model.decoder", default="recurrent"),
+        "encoder": registry.resolve("encoder", part["encoder"], "model.encoder", default="recurrent"),
+        "latent": parse_section(LatentConfig, part["latent"], "model.latent").model_dump(),
+        "decoder": registry.resolve("decoder", part["decoder"], "model.decoder", default="recurrent"),
     }
 
 
-def _training(values: dict[str, Any]) -> dict[str, Any]:
-    """Coerces and checks the fields of TextVAETrainingArguments by their annotations."""
+def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
+    """The fields of TextVAETrainingArguments that are named, coerced and checked."""
     from textvae.training.arguments import TextVAETrainingArguments
 
-    hints = typing.get_type_hints(TextVAETrainingArguments)
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(TextVAETrainingArguments) if f.init}
-    fields.pop("output_dir")
-    checked = {}
-    for name, value in values.items():
-        key = f"training.{name}"
-        if name not in fields:
-            raise ValueError(f"{key}: unknown key; {_nearest(name, list(fields))}")
-        try:
-            checked[name] = pydantic.TypeAdapter(_loose(fields[name])).validate_python(value)
-        except pydantic.ValidationError as error:
-            message = error.errors()[-1]["msg"]
-            raise ValueError(f"{key}: {value!r} is not allowed; {message[0].lower()}{message[1:]}") from None
-    positive = ("max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate")
-    for name in positive:
-        if name in checked and not checked[name] > 0 and not (name == "max_steps" and "num_train_epochs" in checked):
-            raise ValueError(f"training.{name}: {checked[name]!r} is not allowed; it must be greater than 0")
+    values = _one_budget(values, named)
+    checked = parse_section(_training_section(), values, "training").model_dump(mode="json", exclude_unset=True)
+    steps, epochs = checked.get("max_steps"), checked.get("num_train_epochs")
+    if steps is not None and steps < 1 and not (steps == -1 and epochs):
+        raise ValueError(f"training.max_steps: {steps} is not allowed; input should be greater than 0")
     try:
         TextVAETrainingArguments(output_dir="runs", **checked)
-    except (ValueError, TypeError, ImportError) as error:
-        raise ValueError(
-            f"training: {' '.join(str(error).split())}".replace("training: training", "training")
-        ) from None
+    except Exception as error:  # Whatever transformers, accelerate or a backend has against a combination.
+        raise ValueError(f"training: {one_line(error).removeprefix('training: ')}") from None
     return checked
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
-    return f"{hint}any field of transformers.TrainingArguments is allowed"
-
-
-def _loose(annotation: Any) -> Any:
-    """An annotation without what pydantic cannot check: enums become strings."""
-    import enum
-
-    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
-        return str
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return typing.Union[tuple(_loose(part) for part in typing.get_args(annotation))]  # noqa: UP007
-    return annotation
+def _one_budget(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
+    """max_steps (which has a default) beats num_train_epochs in transformers; here the one that was named counts."""
+    both = ("max_steps", "num_train_epochs")
+    given = [name for name in both if f"training.{name}" in named] or [n for n in both if values.get(n) is not None]
+    if given == ["num_train_epochs"]:
+        return {**values, "max_steps": -1}
+    if given == ["max_steps"] and values["max_steps"] != -1:
+        return {name: value for name, value in values.items() if name != "num_train_epochs"}
+    if len(given) == 2 and values["max_steps"] != -1:
+        raise ValueError(
+            f"training.num_train_epochs: no effect beside max_steps {values['max_steps']}; give one of them"
+        )
+    return values
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value
+@functools.cache
+def _training_section() -> type[Section]:
+    """TextVAETrainingArguments as a section, so that its fields are checked as all others are."""
+    from transformers import TrainingArguments
+
+    from textvae.training.arguments import TextVAETrainingArguments
+
+    hints = {**typing.get_type_hints(TextVAETrainingArguments), **_choices(TrainingArguments)}
+    # The folder is `output_dir` at the top, and parallelism is an object that YAML cannot hold.
+    names = {f.name for f in dataclasses.fields(TextVAETrainingArguments) if f.init} - {
+        "output_dir",
+        "parallelism_config",
+    }
+    fields = {}
+    for name in names:
+        hint = Annotated[hints[name], RANGES[name]] if name in RANGES else hints[name]
+        fields[name] = (hint, Field(None, validate_default=False))
+    return pydantic.create_model("TrainingSection", __base__=Section, **fields)
+
+
+def _choices(cls: type) -> dict[str, Any]:
+    """The fields that are one of a list of words. YAML reads the word no as false."""
+    choices = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        for kind in typing.get_args(hint):
+            if isinstance(kind, type) and issubclass(kind, enum.Enum):
+                words = Literal[tuple(word.value for word in kind)]
+                choices[name] = Annotated[
+                    words, pydantic.BeforeValidator(lambda value: "no" if value is False else value)
+                ]
+    return choices

@@ -3,33 +3,52 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from typing import Any, TypeVar
 
 import pydantic
 
 
 class Section(pydantic.BaseModel):
-    """A part of the configuration: immutable, and unknown keys are errors."""
+    """A part of the configuration: immutable; unknown keys, booleans for numbers, nan and infinity are errors."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        if isinstance(value, bool):
+            members = _members(cls.model_fields[info.field_name].annotation)
+            if members & {int, float} and bool not in members:
+                raise ValueError("input should be a number")
+        return value
 
 
 S = TypeVar("S", bound=pydantic.BaseModel)
 
 
-def suggest(name: str, known: list[str]) -> str:
+def one_line(message: object, limit: int = 300) -> str:
+    """A message without line ends, and cut where it is longer than `limit` characters."""
+    line = " ".join(str(message).split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def suggest(name: object, known: list[str], limit: int = 24) -> str:
     """Words for an unknown name: the nearest known one, and the whole list.
 
     Args:
         name: what was asked for.
         known: what exists.
+        limit: the longest list that is given whole; of a longer one, the names most like `name`.
 
     Returns:
-        A phrase such as "did you mean 'gru'? Known: gru, lstm".
+        A phrase such as "did you mean 'gru'? known: gru, lstm".
     """
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(str(name), known, n=5, cutoff=0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"{hint}known: {', '.join(sorted(known))}"
+    if len(known) <= limit:
+        return f"{hint}known: {', '.join(sorted(known)) or 'none'}"
+    return f"{hint}known: {', '.join([*near[1:], ''])}and {len(known) - len(near)} more"
 
 
 def parse_section(cls: type[S], values: Any, where: str) -> S:
@@ -49,7 +68,10 @@ def parse_section(cls: type[S], values: Any, where: str) -> S:
     if isinstance(values, cls):
         return values
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: {values!r} is not a mapping of keys to values")
+        raise ValueError(f"{where}: {one_line(repr(values), 80)} is not a mapping of keys to values")
+    for key in values:
+        if not isinstance(key, str):
+            raise ValueError(f"{where}.{key}: unknown key; {suggest(key, list(cls.model_fields))}")
     try:
         return cls.model_validate(values)
     except pydantic.ValidationError as error:
@@ -64,28 +86,52 @@ def describe(error: pydantic.ValidationError, cls: type[pydantic.BaseModel], whe
         cls: the class it raised it for.
         where: dotted path of that class in the recipe.
     """
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal[", "constrained-"))]
-    key = ".".join([where, *path] if where else path)
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path, known = _locate(cls, first)
+    key = ".".join([where, *path])
     if first["type"] == "extra_forbidden":
-        fields = _fields_at(cls, path[:-1])
-        return f"{key}: unknown key; {suggest(path[-1], fields)}"
+        return f"{key}: unknown key; {suggest(path[-1], known)}"
     if first["type"] == "missing":
         return f"{key}: this key is required"
-    message = first["msg"].removeprefix("Value error, ")
-    if key and message.startswith(key):
-        return message  # a part of the registry has said which key it is
-    message = message[0].lower() + message[1:]
-    if isinstance(first["input"], dict) and first["type"] == "value_error":
-        return f"{key}: {message}" if key else message
-    return f"{key}: {first['input']!r} is not allowed; {message}"
+    # A value that fits no member of a union has a problem for each.
+    messages = dict.fromkeys(_message(problem) for problem in problems if _locate(cls, problem)[0] == path)
+    message = one_line(" or ".join(messages))
+    if first["type"] == "value_error":
+        if message.startswith(key):
+            # A part inside of this one has named its own place.
+            return message
+        if isinstance(first["input"], dict):
+            return f"{key}: {message}"
+    return f"{key}: {one_line(repr(first['input']), 80)} is not allowed; {message}"
 
 
-def _fields_at(cls: type[pydantic.BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        if part not in cls.model_fields:
-            break
-        annotation = cls.model_fields[part].annotation
-        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-            cls = annotation
-    return list(cls.model_fields)
+def _message(problem: dict[str, Any]) -> str:
+    if problem["type"] in ("dict_type", "model_type"):
+        return "input should be a mapping of keys to values"
+    message = problem["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
+
+
+def _locate(cls: type[pydantic.BaseModel], problem: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The path of a problem as the user wrote it, and the keys known where it ends."""
+    section, path, known = cls, [], []
+    for part in problem["loc"]:
+        fields = section.model_fields if section else {}
+        if part in fields:
+            members = _members(fields[part].annotation)
+            section = next((m for m in members if isinstance(m, type) and issubclass(m, pydantic.BaseModel)), None)
+        elif not isinstance(part, int) and problem["type"] != "extra_forbidden":
+            # pydantic's name for a member of a union, or for a validator.
+            continue
+        path.append(str(part))
+        known = list(fields)
+    return path, known
+
+
+def _members(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of at its top: the members of a union, or itself."""
+    parts = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, type(int | str)):
+        return set().union(*map(_members, parts))
+    return {annotation}

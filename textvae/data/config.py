@@ -13,13 +13,16 @@ class DataConfig(Section):
     """The corpus.
 
     Args:
-        source: `sample:NAME`, a file, a glob, a folder with train, valid and test files, or a name on the Hugging
-            Face Hub.
+        source: `sample:NAME`; a file (txt, csv, tsv, json, jsonl, parquet); a folder or a glob of files, whose names
+            tell train, validation (valid, val, dev) and test (a glob without a train file is all training texts); or
+            a name on the Hugging Face Hub.
         config: configuration of a Hub dataset.
         split: the one split of a Hub dataset to use; validation and test are then made from it.
         revision: revision of a Hub dataset.
         text_column: column that holds the text (not used for .txt files).
         label_column: column that holds a label, or null.
+        label_is_optional: go on without labels where that column is missing. Set when the source is overridden and
+            the label column is not: the recipe named it for another corpus.
         unit: what is one text. In a .txt file a line, a paragraph (blocks between blank lines) or the whole file;
             elsewhere a row is one text, and `paragraph` splits it at blank lines.
         max_length: longest text in tokens, bos and eos not counted; null for no limit.
@@ -29,15 +32,16 @@ class DataConfig(Section):
         seed: of those splits.
     """
 
-    source: str = "sample:headlines"
+    source: str = Field("sample:headlines", min_length=1)
     config: str | None = None
     split: str | None = None
     revision: str | None = None
-    text_column: str = "text"
+    text_column: str = Field("text", min_length=1)
     label_column: str | None = None
+    label_is_optional: bool = False
     unit: Literal["line", "paragraph", "document"] = "line"
     max_length: int | None = Field(None, ge=1)
     overlong: Literal["truncate", "drop"] = "truncate"
     validation_size: float = Field(0.05, gt=0, lt=0.5)
     test_size: float = Field(0.05, gt=0, lt=0.5)
-    seed: int = 0
+    seed: int = Field(0, ge=0)

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import glob
 import logging
+import os
+import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, load_dataset
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
 
+from textvae.data import files
 from textvae.data.config import DataConfig
-from textvae.data.files import SUFFIXES, columns_of, read_texts
-from textvae.validation import suggest
+from textvae.data.files import SUFFIXES, columns_of, read_texts, split_into_units
+from textvae.data.storage import store
+from textvae.validation import one_line, suggest
 
 logger = logging.getLogger(__name__)
 
 SAMPLES = Path(__file__).parent / "samples"
-SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test",),
+}
+Stored = tuple[Dataset, int]
 
 
 @dataclass
@@ -26,7 +36,7 @@ class Corpus:
     """Texts by split, and what the loader did to them.
 
     Args:
-        splits: train, validation and test, each with `text` and perhaps `label`.
+        splits: train, validation and test, each with `text` (stripped, not blank) and perhaps `label`, on disk.
         notices: sentences for the user: splits made, texts dropped, duplicates found.
         counts: the same as numbers.
     """
@@ -46,8 +56,7 @@ def load_corpus(config: DataConfig, label_is_optional: bool = False) -> Corpus:
 
     Args:
         config: where it is and what counts as one text.
-        label_is_optional: a missing label column is a notice, not an error (the column was named by a recipe for
-            another corpus).
+        label_is_optional: the same as `config.label_is_optional`.
 
     Returns:
         Splits train, validation and test. A split that the corpus lacks is cut from train with a seed.
@@ -55,34 +64,25 @@ def load_corpus(config: DataConfig, label_is_optional: bool = False) -> Corpus:
     Raises:
         ValueError: one line that says what is wrong, where, and what to do.
     """
-    notices: list[str] = []
-    files = find_files(config.source)
-    if files is None:
-        splits = _load_hub(config, label_is_optional, notices)
-    else:
-        label_column = config.label_column
-        if label_column and label_is_optional and label_column not in columns_of(files["train"][0]):
-            notices.append(f"no column {label_column!r} in {files['train'][0]}: going on without labels")
-            label_column = None
-        if label_column and files["train"][0].suffix == ".txt":
-            raise ValueError(f"data.label_column: a .txt file has no column {label_column!r}; set it to null")
-        splits = {
-            name: _from_files(paths, config.text_column, label_column, config.unit) for name, paths in files.items()
-        }
+    if label_is_optional:
+        config = config.model_copy(update={"label_is_optional": True})
     corpus = Corpus(DatasetDict())
-    for notice in notices:
-        corpus.note(notice)
-    for name, split in splits.items():
-        kept = split.filter(_is_text, input_columns="text", batched=True, desc=f"Reading {name}")
-        if len(kept) < len(split):
-            corpus.note(f"{name}: {len(split) - len(kept)} blank texts dropped")
-        corpus.counts[f"{name}_blank"] = len(split) - len(kept)
-        if not len(kept):
-            where = ", ".join(str(path) for path in files[name]) if files else config.source
-            raise ValueError(f"{where}: no texts in it")
-        corpus.splits[name] = kept
-    _make_missing_splits(corpus, config)
-    _count_duplicates(corpus)
+    try:
+        paths = find_files(config.source)
+        stored = _load_hub(config, corpus) if paths is None else _load_files(config, paths, corpus)
+        for name in (name for name in SPLIT_NAMES if name in stored):
+            corpus.splits[name], blank = stored[name]
+            corpus.counts[f"{name}_blank"] = blank
+            if not len(corpus.splits[name]):
+                where = _few(paths[name]) if paths else f"{config.source}, {name}"
+                raise ValueError(f"{where}: no texts in it" + (f", only {blank} blank ones" if blank else ""))
+            if blank:
+                corpus.note(f"{name}: {blank} blank texts dropped")
+        hashes = {name: _hashes(split) for name, split in corpus.splits.items()}
+        _make_missing_splits(corpus, hashes, config)
+        _count_duplicates(corpus, hashes)
+    except OSError as error:
+        raise ValueError(f"{error.filename or config.source}: {(error.strerror or one_line(error)).lower()}") from None
     return corpus
 
 
@@ -98,149 +98,170 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
         if name not in known:
             raise ValueError(f"data.source: no sample corpus {name!r}; {suggest(name, known)}")
         return {"train": [SAMPLES / f"{name}.jsonl"]}
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_dir():
-        return _find_in_folder(path)
-    if path.is_file():
-        paths = [path]
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        found = _by_split([entry for entry in entries if entry.suffix.lower() in SUFFIXES])
+        if "train" not in found:
+            names = one_line(", ".join(entry.name for entry in entries) or "nothing", 120)
+            raise ValueError(
+                f"data.source: no train file in folder {source}; wanted train.txt (or {', '.join(SUFFIXES[1:])}), and "
+                f"perhaps valid and test beside it; found {names}"
+            )
+    elif path.exists():
+        found = {"train": [path]}
     else:
-        paths = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if Path(match).is_file()]
-    if not paths:
-        if path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")) or any(c in source for c in "*?["):
-            raise ValueError(f"data.source: no such file or folder: {source}")
-        return None
-    for path in paths:
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        found = _by_split(matches)
+        if "train" not in found:
+            found = {"train": matches}
+        if not matches:
+            if path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")) or any(c in source for c in "*?["):
+                raise ValueError(f"data.source: no such file or folder: {source}")
+            return None
+    for path in (path for paths in found.values() for path in paths):
         if path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"data.source: {path} has an unknown ending; known: {', '.join(SUFFIXES)}")
-    return {"train": paths}
-
-
-def _find_in_folder(folder: Path) -> dict[str, list[Path]]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    found: dict[str, list[Path]] = {}
-    for split, names in SPLIT_NAMES.items():
-        paths = [path for path in files if path.stem.lower().replace("_", "-").split("-")[0] in names]
-        if paths:
-            found[split] = paths
-    if "train" not in found:
-        raise ValueError(
-            f"data.source: no train file in folder {folder}; wanted train.txt (or {', '.join(SUFFIXES[1:])}), and "
-            "perhaps valid and test beside it"
-        )
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError(f"data.source: {path} is not a regular file")
+    for split, paths in found.items():
+        if len({path.suffix.lower() for path in paths}) > 1:
+            raise ValueError(f"data.source: {split} has files of several formats: {_few(paths)}; name those to read")
     return found
 
 
-def _rows(paths: list[str], stamps: list, text_column: str, label_column: str | None, unit: str) -> Iterator[dict]:
+def _by_split(paths: list[Path]) -> dict[str, list[Path]]:
+    """Files whose names have the name of a split for a part: train.txt, ptb.valid.txt, test-00000-of-00001.parquet."""
+    found: dict[str, list[Path]] = {}
     for path in paths:
-        yield from read_texts(Path(path), text_column, label_column, unit)
+        parts = re.split(r"[^a-z]+", path.stem.lower())
+        split = next((split for split, names in SPLIT_NAMES.items() if set(parts) & set(names)), None)
+        if split:
+            found.setdefault(split, []).append(path)
+    return found
 
 
-def _from_files(paths: list[Path], text_column: str, label_column: str | None, unit: str) -> Dataset:
-    # Size and time of the files are part of the key under which the rows are cached.
-    stamps = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    arguments = {
-        "paths": [str(path.resolve()) for path in paths],
-        "stamps": stamps,
-        "text_column": text_column,
-        "label_column": label_column,
-        "unit": unit,
-    }
-    if not any(size for size, _ in stamps):
-        raise ValueError(f"{', '.join(str(path) for path in paths)}: the file is empty")
+def _load_files(config: DataConfig, paths: dict[str, list[Path]], corpus: Corpus) -> dict[str, Stored]:
+    unused = [f"data.{name}" for name in ("config", "split", "revision") if getattr(config, name)]
+    if unused:
+        corpus.note(f"{' and '.join(unused)}: not used, since {config.source} is not on the Hub")
+    label = config.label_column
+    if label:
+        every = [path for part in paths.values() for path in part]
+        lacking = next((path for path in every if label not in columns_of(path)), None)
+        if lacking and config.label_is_optional:
+            corpus.note(f"no column {label!r} in {lacking}: going on without labels")
+            label = None
+        elif lacking and lacking.suffix.lower() == ".txt":
+            raise ValueError(f"data.label_column: {lacking} is plain text, without a column {label!r}")
+    stored = {}
+    for name, part in paths.items():
+        stats = [path.stat() for path in part]
+        if not any(stat.st_size for stat in stats):
+            raise ValueError(f"{_few(part)}: the file is empty")
+        key = [
+            [
+                (str(path.resolve()), s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+                for path, s in zip(part, stats, strict=True)
+            ],
+            [config.text_column, label, config.unit],
+            Path(files.__file__).read_bytes(),
+        ]
+        rows = (row for path in part for row in read_texts(path, config.text_column, label, config.unit))
+        stored[name] = store(rows, bool(label), key, name)
+    return stored
+
+
+def _load_hub(config: DataConfig, corpus: Corpus) -> dict[str, Stored]:
+    source = config.source
     try:
-        return Dataset.from_generator(_rows, gen_kwargs=arguments)
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, ValueError):
-            raise error.__cause__ from None
-        raise
-
-
-def _load_hub(config: DataConfig, label_is_optional: bool, notices: list[str]) -> dict[str, Dataset]:
-    try:
-        loaded = load_dataset(config.source, config.config, revision=config.revision)
-    except DatasetNotFoundError:
+        loaded = load_dataset(source, config.config, revision=config.revision)
+    except Exception as error:  # From the network, the Hub, or any of the formats there.
         raise ValueError(
-            f"data.source: {config.source!r} is neither a file, a folder nor a data set on the Hugging Face Hub"
+            f"data.source: {source!r} is no file or folder here, and the Hub gives none: {one_line(error)}"
         ) from None
-    except (ValueError, OSError, RuntimeError) as error:
-        raise ValueError(f"data.source: cannot load {config.source!r} from the Hub: {_one_line(error)}") from None
     if config.split:
         if config.split not in loaded:
-            raise ValueError(f"data.split: no split {config.split!r}; {suggest(config.split, list(loaded))}")
+            hint = suggest(config.split, list(loaded))
+            raise ValueError(f"data.split: {source} has no split {config.split!r}; {hint}")
         chosen = {"train": loaded[config.split]}
     else:
         chosen = {split: loaded[name] for split, names in SPLIT_NAMES.items() for name in names if name in loaded}
         if "train" not in chosen:
-            raise ValueError(f"data.source: {config.source!r} has no train split; name one with data.split")
-    label_column = config.label_column
+            raise ValueError(f"data.source: {source} has no train split; name one of {', '.join(loaded)} in data.split")
+    label = config.label_column
+    if label and config.label_is_optional and any(label not in split.column_names for split in chosen.values()):
+        corpus.note(f"no column {label!r} in {source}: going on without labels")
+        label = None
     for split in chosen.values():
-        if config.text_column not in split.column_names:
-            raise ValueError(
-                f"data.text_column: {config.source!r} has no column {config.text_column!r}; "
-                f"{suggest(config.text_column, split.column_names)}"
-            )
-        if label_column and label_column not in split.column_names:
-            if not label_is_optional:
+        for key, column in (("text_column", config.text_column), ("label_column", label)):
+            if column and column not in split.column_names:
                 raise ValueError(
-                    f"data.label_column: {config.source!r} has no column {label_column!r}; "
-                    f"{suggest(label_column, split.column_names)}"
+                    f"data.{key}: {source} has no column {column!r}; {suggest(column, split.column_names)}"
                 )
-            notices.append(f"no column {label_column!r} in {config.source}: going on without labels")
-            label_column = None
-    return {name: _columns(split, config.text_column, label_column, config.unit) for name, split in chosen.items()}
+        kind = getattr(split.features[config.text_column], "dtype", "no texts")
+        if kind not in ("string", "large_string"):
+            raise ValueError(f"data.text_column: {config.text_column!r} of {source} holds {kind}, not texts")
+    return {
+        name: store(
+            _hub_rows(split, config.text_column, label, config.unit),
+            bool(label),
+            [split._fingerprint, config.text_column, label, config.unit, Path(files.__file__).read_bytes()],
+            name,
+        )
+        for name, split in chosen.items()
+    }
 
 
-def _columns(split: Dataset, text_column: str, label_column: str | None, unit: str) -> Dataset:
-    feature = split.features[label_column] if label_column else None
-
-    def texts(batch: dict) -> dict:
-        from textvae.data.files import paragraphs
-
-        out: dict[str, list] = {"text": []} | ({"label": []} if label_column else {})
+def _hub_rows(split: Dataset, text_column: str, label_column: str | None, unit: str) -> Iterator[dict[str, str | None]]:
+    columns = [text_column, label_column] if label_column else [text_column]
+    kind = split.features[label_column] if label_column else None
+    for batch in split.select_columns(columns).iter(batch_size=1000):
         for row, text in enumerate(batch[text_column]):
-            parts = paragraphs((text or "").split("\n")) if unit == "paragraph" else [text or ""]
-            for part in parts:
-                out["text"].append(part)
-                if label_column:
-                    label = batch[label_column][row]
-                    out["label"].append(feature.int2str(label) if hasattr(feature, "int2str") else str(label))
-        return out
-
-    return split.map(texts, batched=True, remove_columns=split.column_names)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+            label = {}
+            if label_column:
+                value = batch[label_column][row]
+                if isinstance(kind, ClassLabel):
+                    # -1 stands for no label.
+                    value = None if value is None or value < 0 else kind.int2str(value)
+                label["label"] = None if value is None else str(value)
+            yield from ({"text": part, **label} for part in split_into_units(text or "", unit))
 
 
-def _is_text(texts: list[str]) -> list[bool]:
-    return [bool(text.strip()) for text in texts]
+def _hashes(split: Dataset) -> np.ndarray:
+    """Eight bytes for each text, by which texts are compared without holding them in memory."""
+    return np.concatenate([np.fromiter(map(hash, batch["text"]), np.int64) for batch in split.iter(batch_size=10_000)])
 
 
-def _make_missing_splits(corpus: Corpus, config: DataConfig) -> None:
-    made = []
-    for name, size in (("validation", config.validation_size), ("test", config.test_size)):
-        if name in corpus.splits:
-            continue
-        train = corpus.splits["train"]
-        held_out = max(1, round(size * len(train)))
-        if len(train) - held_out < 1:
-            raise ValueError(f"{config.source}: {len(train)} texts are too few to put a {name} split aside")
-        parts = train.train_test_split(test_size=held_out, seed=config.seed)
-        corpus.splits["train"], corpus.splits[name] = parts["train"], parts["test"]
-        made.append(f"{name} ({held_out} texts)")
-    if made:
-        corpus.note(f"the corpus has no {' and '.join(made)}: cut from train with seed {config.seed}")
+def _make_missing_splits(corpus: Corpus, hashes: dict[str, np.ndarray], config: DataConfig) -> None:
+    train = corpus.splits["train"]
+    shares = {"validation": config.validation_size, "test": config.test_size}
+    missing = {name: max(1, round(share * len(train))) for name, share in shares.items() if name not in corpus.splits}
+    if not missing:
+        return
+    if sum(missing.values()) >= len(train):
+        raise ValueError(f"{config.source}: too few texts ({len(train)}) to put {' and '.join(missing)} aside")
+    rest = np.random.default_rng(config.seed).permutation(len(train))
+    parts = {}
+    for name, count in missing.items():
+        parts[name], rest = rest[:count], rest[count:]
+    for name, part in {**parts, "train": rest}.items():
+        corpus.splits[name] = train.select(np.sort(part))
+        hashes[name] = hashes["train"][part]
+    made = " and ".join(f"{name} ({count} texts)" for name, count in missing.items())
+    corpus.note(f"the corpus has no {made}: cut from train with seed {config.seed}")
 
 
-def _count_duplicates(corpus: Corpus) -> None:
-    held_out = {name: set(corpus.splits[name]["text"]) for name in ("validation", "test")}
-    shared = {name: set() for name in held_out}
-    for batch in corpus.splits["train"].iter(batch_size=10_000):
-        for name, texts in held_out.items():
-            shared[name].update(texts.intersection(batch["text"]))
-    for name, texts in shared.items():
-        count = sum(text in texts for text in corpus.splits[name]["text"]) if texts else 0
-        corpus.counts[f"{name}_in_train"] = count
+def _count_duplicates(corpus: Corpus, hashes: dict[str, np.ndarray]) -> None:
+    for name, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
+        known = np.sort(hashes[other])
+        places = np.searchsorted(known, hashes[name]).clip(max=len(known) - 1)
+        count = int((known[places] == hashes[name]).sum())
+        corpus.counts[f"{name}_in_{other}"] = count
         if count:
-            corpus.note(f"{count} of {len(corpus.splits[name])} {name} texts also stand in train")
+            corpus.note(f"{count} of {len(hashes[name])} {name} texts also stand in {other}")
+
+
+def _few(paths: list[Path]) -> str:
+    names = [str(path) for path in paths]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

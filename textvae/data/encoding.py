@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import chain
 
-from datasets import Dataset, DatasetDict
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, DatasetDict, Features, List, Value
 from tokenizers import Tokenizer
 
 from textvae.data.corpus import Corpus
+from textvae.data.files import clean
+
+COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
 
 
 def encode_corpus(corpus: Corpus, tokenizer, max_length: int | None, overlong: str) -> DatasetDict:
@@ -20,55 +28,82 @@ def encode_corpus(corpus: Corpus, tokenizer, max_length: int | None, overlong: s
         overlong: truncate or drop, for training texts only.
 
     Returns:
-        The splits with the new columns, on disk.
+        The splits with the new columns, on disk. The texts themselves are whole.
 
     Raises:
         ValueError: dropping leaves no training text.
     """
-    splits = DatasetDict()
-    for name, split in corpus.splits.items():
-        limit = max_length if name == "train" else None
-        encoded = split.map(
-            _encode,
-            batched=True,
-            batch_size=4000,
-            fn_kwargs={"tokenizer": tokenizer.backend_tokenizer.to_str(), "limit": limit},
-            desc=f"Tokenizing {name}",
-        )
-        if limit is not None:
-            overlong_count = sum(encoded["overlong"])
-            corpus.counts["train_overlong"] = overlong_count
-            if overlong_count:
-                done = "truncated" if overlong == "truncate" else "dropped"
-                corpus.note(f"train: {overlong_count} texts of more than {limit} tokens {done}")
-            if overlong_count and overlong == "drop":
-                encoded = encoded.filter(_fits, input_columns="overlong", batched=True)
-            if not len(encoded):
-                raise ValueError(f"data.max_length: every training text has more than {limit} tokens")
-            encoded = encoded.remove_columns("overlong")
-        splits[name] = encoded
+    splits = DatasetDict({name: _encode_split(split, name, tokenizer) for name, split in corpus.splits.items()})
+    if max_length is not None and "train" in splits:
+        splits["train"] = _limit(splits["train"], corpus, max_length, overlong)
     return splits
 
 
 def encode_texts(texts: list[str], tokenizer) -> Dataset:
-    """The same columns for a list of texts in memory."""
-    columns = _encode({"text": texts}, tokenizer.backend_tokenizer.to_str(), None)
-    return Dataset.from_dict({"text": texts, **columns})
+    """The same columns for a list of texts, in memory."""
+    table = pa.table({"text": pa.array([clean(text) for text in texts], pa.large_string())})
+    return Dataset(_encoder(tokenizer)(table))
+
+
+def _encode_split(split: Dataset, name: str, tokenizer) -> Dataset:
+    encoded = split.with_format("arrow").map(
+        _encoder(tokenizer),
+        batched=True,
+        batch_size=4000,
+        features=Features({**split.features, **COLUMNS}),
+        desc=f"Tokenizing {name}",
+    )
+    return encoded.with_format(None)
+
+
+def _encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
+    # What a caller may have set for batches of its own has no place here; the string is a part of the cache's key.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.no_truncation()
+    definition = backend.to_str()
+
+    # Nested, so that the cache knows it by its code and not only by its name.
+    def encode(table: pa.Table) -> pa.Table:
+        rows = [encoding.ids for encoding in _load(definition).encode_batch_fast(table["text"].to_pylist())]
+        lengths = np.fromiter(map(len, rows), np.int32, len(rows))
+        offsets = np.concatenate([[0], lengths.cumsum()]).astype(np.int32)
+        ids = np.fromiter(chain.from_iterable(rows), np.int32, offsets[-1])
+        return pa.table(
+            {name: table[name] for name in table.column_names}
+            | {
+                "ids": pa.ListArray.from_arrays(offsets, ids),
+                "length": lengths - 1,
+                "bytes": pc.binary_length(table["text"]).cast(pa.int32()),
+            }
+        )
+
+    return encode
+
+
+def _limit(train: Dataset, corpus: Corpus, limit: int, overlong: str) -> Dataset:
+    count = pc.sum(pc.greater(train.data.column("length"), limit + 1)).as_py() or 0
+    corpus.counts["train_overlong"] = count
+    if not count:
+        return train
+    if overlong == "drop" and count == len(train):
+        raise ValueError(f"data.max_length: every training text has more than {limit} tokens")
+    corpus.note(
+        f"train: {count} texts of more than {limit} tokens {'truncated' if overlong == 'truncate' else 'dropped'}"
+    )
+
+    def fits(lengths: list[int]) -> list[bool]:
+        return [length <= limit + 1 for length in lengths]
+
+    def cut(rows: list[list[int]]) -> dict[str, list]:
+        rows = [ids if len(ids) <= limit + 2 else [*ids[: limit + 1], ids[-1]] for ids in rows]
+        return {"ids": rows, "length": [len(ids) - 1 for ids in rows]}
+
+    if overlong == "drop":
+        return train.filter(fits, input_columns="length", batched=True, desc="Dropping overlong texts")
+    return train.map(cut, input_columns="ids", batched=True, features=train.features, desc="Truncating overlong texts")
 
 
 @lru_cache(maxsize=2)
 def _load(tokenizer: str) -> Tokenizer:
     return Tokenizer.from_str(tokenizer)
-
-
-def _encode(batch: dict, tokenizer: str, limit: int | None) -> dict:
-    ids = [encoding.ids for encoding in _load(tokenizer).encode_batch_fast([text.strip() for text in batch["text"]])]
-    columns = {"bytes": [len(text.strip().encode()) for text in batch["text"]]}
-    if limit is not None:
-        columns["overlong"] = [len(row) > limit + 2 for row in ids]
-        ids = [row if len(row) <= limit + 2 else [*row[: limit + 1], row[-1]] for row in ids]
-    return {"ids": ids, "length": [len(row) - 1 for row in ids], **columns}
-
-
-def _fits(overlong: list[bool]) -> list[bool]:
-    return [not value for value in overlong]

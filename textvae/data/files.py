@@ -2,156 +2,60 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from textvae.validation import suggest
+from textvae.validation import one_line, suggest
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
-csv.field_size_limit(2**31 - 1)
+CHUNK = 1 << 20
+
+Row = tuple[int, dict[str, Any]]
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file, without their ends.
-
-    Raises:
-        ValueError: a line is not UTF-8; names the file, the line and the byte.
-    """
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number}: not UTF-8 (byte 0x{raw[error.start]:02x} at column {error.start + 1}); "
-                    "convert the file, for instance with iconv -f latin1 -t utf-8"
-                ) from None
-            yield line.rstrip("\r\n")
-
-
-def read_txt(path: Path, unit: str) -> Iterator[str]:
-    """Texts of a plain file: its lines, its paragraphs or all of it."""
-    if unit == "line":
-        yield from read_lines(path)
-    elif unit == "document":
-        yield "\n".join(read_lines(path))
-    else:
-        yield from paragraphs(read_lines(path))
-
-
-def paragraphs(lines: Iterable[str]) -> Iterator[str]:
-    """Blocks of lines between blank ones."""
-    block: list[str] = []
-    for line in lines:
-        if line.strip():
-            block.append(line)
-        elif block:
-            yield "\n".join(block)
-            block = []
-    if block:
-        yield "\n".join(block)
-
-
-def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a table with the number of the line (of the row, in parquet) each comes from.
-
-    Raises:
-        ValueError: what is not a row, with file and line.
-    """
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        reader = csv.DictReader(_csv_lines(path), delimiter="," if suffix == ".csv" else "\t")
-        try:
-            for row in reader:
-                if None in row:
-                    raise ValueError(
-                        f"{path}, line {reader.line_num}: more fields than the {len(reader.fieldnames)} columns"
-                    )
-                yield reader.line_num, row
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: broken {suffix[1:]}: {error}") from None
-    elif suffix == ".parquet":
-        yield from _read_parquet(path)
-    elif suffix == ".jsonl" or _first_character(path) != "[":
-        for number, line in enumerate(read_lines(path), 1):
-            if line.strip():
-                try:
-                    yield number, _row(json.loads(line), path, number)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}, line {number}: broken JSON: {error.msg}, column {error.colno}") from None
-    else:
-        try:
-            rows = json.loads("\n".join(read_lines(path)))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {error.lineno}: broken JSON: {error.msg}, column {error.colno}") from None
-        for number, row in enumerate(rows, 1):
-            yield number, _row(row, path, number)
-
-
-def _csv_lines(path: Path) -> Iterator[str]:
-    return (line + "\n" for line in read_lines(path))
-
-
-def _first_character(path: Path) -> str:
-    return next((line.lstrip()[0] for line in read_lines(path) if line.strip()), "")
-
-
-def _row(value: Any, path: Path, number: int) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{path}, line {number}: {type(value).__name__} where an object with named columns is wanted")
-    return value
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        file = pq.ParquetFile(path)
-        number = 0
-        for batch in file.iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: broken parquet: {error}") from None
-
-
-def read_texts(path: Path, text_column: str, label_column: str | None, unit: str) -> Iterator[dict[str, str]]:
+def read_texts(path: Path, text_column: str, label_column: str | None, unit: str) -> Iterator[dict[str, str | None]]:
     """Texts, and labels where a column is named, of one file in any known format.
 
     Args:
-        path: the file.
+        path: the file; its ending tells the format.
         text_column: column of the text.
         label_column: column of the label, or None.
         unit: line, paragraph or document (see DataConfig).
 
     Yields:
-        {"text": ..., "label": ...}; blank texts are still there.
+        {"text": ..., "label": ...} with texts stripped. Blank texts are still there, as ""; a null label stays None.
 
     Raises:
-        ValueError: a broken file, a missing column or a text that is not a string, with file and line.
+        ValueError: a broken file, a missing column or a text that is not a string, with file and line (row, in
+            parquet).
     """
     if path.suffix.lower() == ".txt":
         yield from ({"text": text} for text in read_txt(path, unit))
         return
-    for number, row in read_rows(path):
-        for column in (text_column, label_column):
-            if column is not None and column not in row:
+    columns = [text_column] if label_column is None else [text_column, label_column]
+    for number, row in _rows(path, columns):
+        for column in columns:
+            if column not in row:
                 key = "text_column" if column == text_column else "label_column"
-                names = [str(name) for name in row]
-                raise ValueError(
-                    f"{path}, line {number}: no column {column!r}; {suggest(column, names)} (set data.{key})"
-                )
-        text = row[text_column]
-        if text is not None and not isinstance(text, str):
-            raise ValueError(f"{path}, line {number}: {text_column} holds {text!r}, not a text")
-        label = {} if label_column is None else {"label": str(row[label_column])}
-        texts = paragraphs((text or "").split("\n")) if unit == "paragraph" else [text or ""]
-        for part in texts:
+                hint = f"{suggest(column, [str(name) for name in row])} (set data.{key})"
+                raise _error(path, number, f"no column {column!r}; {hint}")
+        text = "" if row[text_column] is None else row[text_column]
+        if not isinstance(text, str):
+            raise _error(path, number, f"{text_column} holds {one_line(repr(text), 60)}, not a text")
+        label = {}
+        if label_column is not None:
+            label["label"] = None if row[label_column] is None else str(row[label_column])
+        try:
+            f"{text}{label}".encode()
+        except UnicodeEncodeError:
+            raise _error(path, number, "half a character (a lone surrogate)") from None
+        for part in split_into_units(text, unit):
             yield {"text": part, **label}
 
 
@@ -159,8 +63,196 @@ def columns_of(path: Path) -> list[str]:
     """Names of the columns of a file's first row; none for a plain text."""
     if path.suffix.lower() == ".txt":
         return []
-    return [str(name) for _, row in _first(read_rows(path)) for name in row]
+    return [str(name) for _, row in itertools.islice(_rows(path, []), 1) for name in row]
 
 
-def _first(rows: Iterator) -> list:
-    return [row for row, _ in zip(rows, range(1), strict=False)]
+def split_into_units(text: str, unit: str) -> list[str]:
+    """The texts in one row of a table: the row's text, or its paragraphs; stripped, with \\n as line end."""
+    text = clean(text)
+    return (list(paragraphs(text.split("\n"))) or [""]) if unit == "paragraph" else [text]
+
+
+def clean(text: str) -> str:
+    """A text as the toolkit keeps it: stripped, with \\n as line end."""
+    return text.replace("\r\n", "\n").strip()
+
+
+def paragraphs(lines: Iterable[str]) -> Iterator[str]:
+    """Blocks of lines between blank ones, stripped."""
+    block: list[str] = []
+    for line in itertools.chain(lines, [""]):
+        if line and not line.isspace():
+            block.append(line)
+        elif block:
+            yield "\n".join(block).strip()
+            block = []
+
+
+def read_txt(path: Path, unit: str) -> Iterator[str]:
+    """Texts of a plain file, stripped: its lines, its paragraphs or all of it."""
+    if unit == "line":
+        yield from (line.strip() for line in read_lines(path))
+    elif unit == "document":
+        yield "\n".join(read_lines(path)).strip()
+    else:
+        yield from paragraphs(read_lines(path))
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, without their ends and without a byte order mark.
+
+    Raises:
+        ValueError: a line is not UTF-8 or holds a zero byte; names the file, the line and the byte.
+    """
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, number, raw[error.start], error.start + 1) from None
+            if "\0" in line:
+                raise _error(path, number, "a zero byte, so this is no UTF-8 text (is it binary, or UTF-16?)")
+            yield line.rstrip("\r\n")
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[Row]:
+    """Rows of a table, each with the number of its line (of the row, in parquet); `columns` are those wanted."""
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        return _read_csv(path, "," if suffix == ".csv" else "\t")
+    if suffix == ".parquet":
+        return _read_parquet(path, columns)
+    if suffix == ".json" and next(_read_chunks(path)).lstrip()[:1] == "[":
+        return _read_json_array(path)
+    return _read_json_lines(path)
+
+
+def _read_csv(path: Path, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader((f"{line}\n" for line in read_lines(path)), delimiter=delimiter, strict=True)
+    names, number = None, 1
+    try:
+        for row in reader:
+            if names is None:
+                names = row or None
+            elif row and len(row) != len(names):
+                raise _error(path, number, f"{len(row)} fields where the header has {len(names)}")
+            elif row:
+                yield number, dict(zip(names, row, strict=True))
+            # Of the line on which the next row starts: a quoted field may hold line ends.
+            number = reader.line_num + 1
+    except csv.Error as error:
+        raise _error(path, number, f"broken {path.suffix[1:].lower()} in the row that starts here: {error}") from None
+
+
+def _read_json_lines(path: Path) -> Iterator[Row]:
+    for number, line in enumerate(read_lines(path), 1):
+        if line and not line.isspace():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _broken_json(path, number, error) from None
+            yield number, _mapping(row, path, number)
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _read_json_array(path: Path) -> Iterator[Row]:
+    """Elements of an array, each given as soon as it has been read."""
+    decoder, chunks = json.JSONDecoder(), _read_chunks(path)
+    text, at, line = "", 0, 1
+
+    def next_symbol() -> str:
+        nonlocal text, at, line
+        while True:
+            end = _SPACE.match(text, at).end()
+            line += text.count("\n", at, end)
+            at = end
+            if at < len(text):
+                return text[at]
+            text, at = next(chunks, ""), 0
+            if not text:
+                return ""
+
+    next_symbol()
+    at += 1
+    symbol = next_symbol()
+    while symbol != "]":
+        while True:
+            try:
+                value, end = decoder.raw_decode(text, at)
+                break
+            except (ValueError, RecursionError) as error:
+                # Perhaps the element is not all here. What is here is doubled, so long elements cost linear time.
+                more = "".join(itertools.islice(chunks, 1 + len(text) // CHUNK))
+                if not more:
+                    number = line + text.count("\n", at, getattr(error, "pos", at))
+                    raise _broken_json(path, number, error) from None
+                text, at = text[at:] + more, 0
+        yield line, _mapping(value, path, line)
+        line += text.count("\n", at, end)
+        at = end
+        symbol = next_symbol()
+        if symbol not in (",", "]"):
+            raise _error(path, line, f"broken JSON: {symbol or 'the end of the file'} where , or ] is wanted")
+        if symbol == ",":
+            at += 1
+            next_symbol()
+    at += 1
+    if next_symbol():
+        raise _error(path, line, "broken JSON: something follows the array")
+
+
+def _read_chunks(path: Path) -> Iterator[str]:
+    """A UTF-8 file in pieces of a megabyte, at least one."""
+    decoder, line = codecs.getincrementaldecoder("utf-8-sig")(), 1
+    with open(path, "rb") as file:
+        while True:
+            raw = file.read(CHUNK)
+            try:
+                text = decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError as error:
+                good = error.object[: error.start]
+                column = error.start - good.rfind(b"\n")
+                raise _not_utf8(path, line + good.count(b"\n"), error.object[error.start], column) from None
+            yield text
+            if not raw:
+                return
+            line += text.count("\n")
+
+
+def _read_parquet(path: Path, columns: list[str]) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        file = pq.ParquetFile(path)
+        wanted = columns if columns and set(columns) <= set(file.schema_arrow.names) else None
+        for batch in file.iter_batches(batch_size=1024, columns=wanted):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}, after row {number}: broken parquet: {one_line(error)}") from None
+
+
+def _mapping(value: Any, path: Path, number: int) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _error(path, number, f"a {type(value).__name__} where an object with named columns is wanted")
+    return value
+
+
+def _broken_json(path: Path, number: int, error: Exception) -> ValueError:
+    where = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+    return _error(path, number, f"broken JSON: {getattr(error, 'msg', None) or one_line(error)}{where}")
+
+
+def _not_utf8(path: Path, number: int, byte: int, column: int) -> ValueError:
+    hint = "convert the file, for instance with iconv -f latin1 -t utf-8"
+    return _error(path, number, f"not UTF-8 (byte 0x{byte:02x} at column {column}); {hint}")
+
+
+def _error(path: Path, number: int, what: str) -> ValueError:
+    return ValueError(f"{path}, {'row' if path.suffix.lower() == '.parquet' else 'line'} {number}: {what}")

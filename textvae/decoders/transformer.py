@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from textvae.decoders.base import Decoder, DecoderConfig
 from textvae.layers.attention import TransformerBlock
+from textvae.layers.dropout import embed
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 
@@ -123,7 +124,7 @@ class TransformerDecoder(Decoder):
         """
         past = state.get_seq_length() if state is not None else 0
         positions = torch.arange(past, past + ids.shape[1], device=ids.device)
-        x = self.embedding(self.drop_words(ids))
+        x = embed(self.embedding, self.drop_words(ids), self.config.embedding_dropout, self.training)
         if self.config.positions == "learned":
             if past + ids.shape[1] > self.config.max_positions:
                 raise ValueError(

@@ -17,7 +17,36 @@ from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token
 from textvae.inference.text_vae import TextVAE
 from textvae.tokenization import decode
 
-KEYS = ["split", "sentences", "tokens", "nll", "distortion", "rate", "elbo", "ppl", "bits_per_byte", "iw_nll", "iw_samples", "iw_nll_stderr", "iw_ppl", "mutual_information", "mutual_information_cap", "active_units", "latent_size", "reconstruction_bleu", "token_accuracy", "exact_match", "self_bleu", "distinct_1", "distinct_2", "copied_from_train", "unk_rate", "seconds", "prior_samples", "bleu_signature"]
+KEYS = (
+    "split",
+    "sentences",
+    "tokens",
+    "nll",
+    "distortion",
+    "rate",
+    "elbo",
+    "ppl",
+    "bits_per_byte",
+    "iw_nll",
+    "iw_samples",
+    "iw_nll_stderr",
+    "iw_ppl",
+    "mutual_information",
+    "mutual_information_cap",
+    "active_units",
+    "latent_size",
+    "reconstruction_bleu",
+    "token_accuracy",
+    "exact_match",
+    "self_bleu",
+    "distinct_1",
+    "distinct_2",
+    "copied_from_train",
+    "unk_rate",
+    "seconds",
+    "prior_samples",
+    "bleu_signature",
+)
 
 
 def evaluate_split(

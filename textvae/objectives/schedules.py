@@ -57,7 +57,7 @@ def beta_at(config: BetaConfig, progress: float) -> float:
 
 def warmed_up(config: BetaConfig, progress: float) -> bool:
     """Whether beta has reached its maximum for good, so that checkpoints may be compared."""
-    if config.schedule == "constant":
+    if config.schedule == "constant" or config.warmup == 0:
         return True
     if config.schedule == "cyclical":
         return progress >= (config.cycles - 1 + config.warmup) / config.cycles

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from textvae.data.collator import Collator
 from textvae.data.sampler import LengthGroupedSampler
@@ -68,6 +68,7 @@ class TextVAETrainer(Trainer):
         self._sums: dict[str, torch.Tensor | float] = {}
         self._collapse_reported = False
         self.add_callback(_AfterStep(self))
+        self.remove_callback(PrinterCallback)  # callers show progress in their own way
 
     @property
     def progress(self) -> float:
@@ -164,24 +165,30 @@ class TextVAETrainer(Trainer):
                 self.model.config.latent_size,
             )
 
+    def _comparable(self) -> list[tuple[float, int]]:
+        """Metric and step of the evaluations so far at which beta had its final value, best first."""
+        key = f"eval_{self.objective.selects_by}"
+        rows = [row for row in self.state.log_history if key in row]
+        steps = max(1, self.state.max_steps)
+        return sorted((row[key], row["step"]) for row in rows if self.objective.warmed_up(row["step"] / steps))
+
     def _determine_best_metric(self, metrics: dict[str, float], trial=None) -> bool:
-        if not self.objective.warmed_up(self.progress):
+        # The trainer state's own best_global_step stays unset: it would make transformers keep that checkpoint in
+        # place of the last one, from which training resumes.
+        ranked, step = self._comparable(), self.state.global_step
+        if not ranked:
             return False
-        value = metrics[f"eval_{self.objective.selects_by}"]
-        patience = self.args.early_stopping_patience
-        if self.state.best_metric is not None and value >= self.state.best_metric:
-            waited = (self.state.global_step - self.state.best_global_step) / self.state.eval_steps
-            self.control.should_training_stop |= bool(patience) and waited >= patience
+        self.state.best_metric = ranked[0][0]
+        if ranked[0][1] != step:
+            patience = self.args.early_stopping_patience
+            self.control.should_training_stop |= 0 < patience <= sum(row[1] > ranked[0][1] for row in ranked)
             return False
-        self.state.best_metric, self.state.best_global_step = value, self.state.global_step
         if self.args.should_save:
             folder = Path(self.args.output_dir) / BEST_FOLDER
             folder.mkdir(parents=True, exist_ok=True)
             with self.weights():
-                save_file(
-                    {name: value.contiguous() for name, value in self.model.state_dict().items()},
-                    folder / "model.safetensors",
-                )
+                weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
+                save_file(weights, folder / "model.safetensors")
         return True
 
     def finish(self) -> dict[str, float]:
@@ -190,11 +197,11 @@ class TextVAETrainer(Trainer):
         Returns:
             `step` and the metric by which it was chosen.
         """
-        last = next((row for row in reversed(self.state.log_history) if "eval_nll" in row), None)
-        if last is None or last["step"] != self.state.global_step:
+        if all(row.get("step") != self.state.global_step for row in self.state.log_history if "eval_nll" in row):
             self._determine_best_metric(self.evaluate())
+        value, step = self._comparable()[0]
         self.model.load_state_dict(load_file(Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors"))
-        return {"step": self.state.best_global_step, f"eval_{self.objective.selects_by}": self.state.best_metric}
+        return {"step": step, f"eval_{self.objective.selects_by}": value}
 
     # ---- Checkpoints ----
 

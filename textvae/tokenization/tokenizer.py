@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from textvae.validation import Section
@@ -69,11 +69,13 @@ def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedT
     if config.kind == "pretrained":
         return _pretrained(config.path)
     if config.kind == "sentencepiece":
-        from textvae.sentencepiece import load_sentencepiece, train_sentencepiece
+        from textvae.tokenization.sentencepiece import load_sentencepiece, special_tokens, train_sentencepiece
 
         if config.path:
-            return wrap(load_sentencepiece(_existing(config.path).read_bytes()))
-        return wrap(load_sentencepiece(train_sentencepiece(texts, config.vocab_size, config.model_type)))
+            model = _existing(config.path).read_bytes()
+        else:
+            model = train_sentencepiece(texts, config.vocab_size, config.model_type)
+        return wrap(load_sentencepiece(model), special_tokens(model))
     build = {"word": _word, "char": _char, "bpe": _bpe, "unigram": _unigram}[config.kind]
     tokenizer, trainer = build(config)
     tokenizer.train_from_iterator(texts, trainer)
@@ -82,16 +84,22 @@ def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedT
     return wrap(tokenizer)
 
 
-def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """A transformers tokenizer around a backend that knows the special tokens; it adds bos and eos."""
-    bos, eos = SPECIAL["bos_token"], SPECIAL["eos_token"]
+def wrap(tokenizer: Tokenizer, special: dict[str, str] = SPECIAL) -> PreTrainedTokenizerFast:
+    """A transformers tokenizer around a backend; it adds bos and eos.
+
+    Args:
+        tokenizer: the backend.
+        special: what it calls its special tokens, under the keys of `SPECIAL`; those it lacks come after its others.
+    """
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special.values()])
+    bos, eos = special["bos_token"], special["eos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A {eos}",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in (bos, eos)],
     )
     # Special tokens are never read from a text: a text that holds "<eos>" is a text.
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, split_special_tokens=True, clean_up_tokenization_spaces=False, **SPECIAL
+        tokenizer_object=tokenizer, split_special_tokens=True, clean_up_tokenization_spaces=False, **special
     )
 
 

@@ -1,0 +1,80 @@
+"""The transformer decoder: where z enters, positions, errors."""
+
+import itertools
+
+import pytest
+import torch
+
+SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(("memory", "embedding", "cross"), n)]
+SMALL = {"kind": "transformer", "hidden_size": 16, "num_heads": 2, "num_layers": 2, "dropout": 0.0}
+D = 4
+
+
+def make_decoder(make_model, **keys):
+    return make_model(decoder=SMALL | keys).decoder
+
+
+@pytest.fixture
+def z(batch):
+    return torch.randn(len(batch[0]), D, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("inject", SUBSETS, ids="+".join)
+def test_z_enters_and_steps_agree(make_model, batch, z, inject, slots):
+    decoder = make_decoder(make_model, inject=inject, latent_slots=slots)
+    whole, state = decoder(batch[0], z).features, decoder.new_state()
+    steps = [decoder(batch[0][:, t : t + 1], z, state).features for t in range(batch[0].shape[1])]
+    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
+    assert (whole - decoder(batch[0], z.roll(1, 0)).features).abs().amax(-1).min() > 1e-4
+
+
+@pytest.mark.parametrize(("part", "name"), [("memory", "memory"), ("embedding", "latent_embedding")])
+def test_only_the_chosen_layers_exist(make_model, part, name):
+    names = {name for name, _ in make_decoder(make_model, inject=(part,)).named_children()}
+    assert names == {"embedding", "drop", "blocks", "norm", name}
+
+
+def test_slots_are_per_layer_and_head(make_model, z):
+    decoder = make_decoder(make_model, inject=("memory",), latent_slots=3)
+    flat = decoder.memory(z)  # layer, key or value, slot, head, feature
+    for layer, parts in enumerate(decoder.slots(z)):
+        for which, part in enumerate(parts):
+            assert part.shape == (len(z), 2, 3, 8)
+            for head, slot in itertools.product(range(2), range(3)):
+                start = ((layer * 2 + which) * 3 + slot) * 16 + head * 8
+                assert torch.equal(part[:, head, slot], flat[:, start : start + 8])
+
+
+@pytest.mark.parametrize("inject", SUBSETS, ids="+".join)
+def test_gradient_reaches_every_slot(make_model, batch, z, inject):
+    decoder = make_decoder(make_model, inject=inject, latent_slots=2)
+    (decoder(batch[0], z).features ** 3).sum().backward()
+    for name in ("memory", "latent_embedding", "latent_tokens"):
+        if hasattr(decoder, name):
+            # A softmax does not see what is common to all keys; the keys of the two slots still differ.
+            assert (getattr(decoder, name).weight.grad.abs().amax(1) > 0).all()
+
+
+def test_a_text_longer_than_the_learned_positions(make_model, z):
+    decoder = make_decoder(make_model, positions="learned", max_positions=5)
+    ids, state = torch.ones(len(z), 6, dtype=torch.long), decoder.new_state()
+    message = r"6 tokens is longer than max_positions 5: raise model\.decoder"
+    with pytest.raises(ValueError, match=message):
+        decoder(ids, z)
+    decoder(ids[:, :5], z, state)
+    with pytest.raises(ValueError, match=message):
+        decoder(ids[:, 5:], z, state)
+
+
+def test_dropout_in_training_only(make_model, batch, z):
+    decoder = make_decoder(make_model, dropout=0.5)
+    assert torch.equal(decoder(batch[0], z).features, make_decoder(make_model)(batch[0], z).features)
+    decoder.train()
+    assert not torch.equal(decoder(batch[0], z).features, decoder(batch[0], z).features)
+
+
+@pytest.mark.parametrize("key", ["dropout", "embedding_dropout", "word_dropout"])
+def test_every_kind_of_dropout_does_something(make_model, batch, z, key):
+    decoder = make_decoder(make_model, **{key: 0.5}).train()
+    assert not torch.equal(decoder(batch[0], z).features, decoder(batch[0], z).features)

@@ -1,0 +1,126 @@
+"""Attention and transformer blocks against torch's own, and what is ours: rotary positions, slots, the cache."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from textvae.layers.attention import Attention, TransformerBlock, rotate
+
+B, T, M, H, A = 3, 6, 2, 16, 4
+POSITIONS = torch.arange(T)
+CAUSAL = torch.ones(T, T, dtype=torch.bool).tril()
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def copy_attention(ours: Attention, theirs: nn.MultiheadAttention) -> None:
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key_value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key_value.bias]))
+        theirs.out_proj.load_state_dict(ours.output.state_dict())
+
+
+def test_rotation_keeps_lengths_and_leaves_position_zero():
+    x = torch.randn(B, A, T, 8)
+    y = rotate(x, POSITIONS)
+    torch.testing.assert_close(y.norm(dim=-1), x.norm(dim=-1))
+    assert torch.equal(y[:, :, 0], x[:, :, 0])
+    assert not torch.allclose(y[:, :, 1], x[:, :, 1])
+
+
+def test_rotary_products_depend_on_the_distance_only():
+    query, key = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 1, 8)
+
+    def product(i, j):
+        return (rotate(query, torch.tensor([i])) * rotate(key, torch.tensor([j]))).sum()
+
+    torch.testing.assert_close(product(7, 4), product(103, 100), rtol=1e-4, atol=1e-4)
+    assert (product(7, 4) - product(7, 5)).abs() > 1e-2
+
+
+@pytest.mark.parametrize("mask", [None, CAUSAL], ids=["open", "causal"])
+def test_attention_equals_torch(mask):
+    ours, theirs = Attention(H, A, False, 0.0), nn.MultiheadAttention(H, A, batch_first=True)
+    copy_attention(ours, theirs)
+    x = torch.randn(B, T, H)
+    expected = theirs(x, x, x, attn_mask=None if mask is None else ~mask, need_weights=False)[0]
+    torch.testing.assert_close(ours(x, mask, POSITIONS), expected)
+
+
+def test_cross_attention_equals_torch():
+    ours, theirs = Attention(H, A, False, 0.0), nn.MultiheadAttention(H, A, batch_first=True)
+    copy_attention(ours, theirs)
+    x, context = torch.randn(B, T, H), torch.randn(B, M, H)
+    expected = theirs(x, context, context, need_weights=False)[0]
+    torch.testing.assert_close(ours(x, None, POSITIONS, context=context), expected)
+
+
+@pytest.mark.parametrize("rotary", [True, False])
+def test_attention_by_hand_with_slots(rotary):
+    attention = Attention(H, A, rotary, 0.0)
+    x, slots = torch.randn(B, T, H), (torch.randn(B, A, M, H // A), torch.randn(B, A, M, H // A))
+    mask = torch.cat([torch.ones(T, M, dtype=torch.bool), CAUSAL], 1)
+    query, (key, value) = attention.query(x), attention.key_value(x).chunk(2, -1)
+    expected = torch.zeros(B, T, H)
+    for head in range(A):
+        part = slice(head * H // A, (head + 1) * H // A)
+        q, k, v = query[..., part], key[..., part], value[..., part]
+        if rotary:
+            q, k = rotate(q[:, None], POSITIONS)[:, 0], rotate(k[:, None], POSITIONS)[:, 0]
+        k, v = torch.cat([slots[0][:, head], k], 1), torch.cat([slots[1][:, head], v], 1)
+        scores = (q @ k.transpose(1, 2) / (H // A) ** 0.5).masked_fill(~mask, -torch.inf)
+        expected[..., part] = scores.softmax(-1) @ v
+    torch.testing.assert_close(attention(x, mask, POSITIONS, slots), attention.output(expected))
+
+
+@pytest.mark.parametrize("rotary", [True, False])
+def test_cache_gives_what_the_whole_sentence_gives(rotary):
+    attention, cache = Attention(H, A, rotary, 0.0), DynamicCache()
+    x = torch.randn(B, T, H)
+    slots = (torch.randn(B, A, M, H // A), torch.randn(B, A, M, H // A))
+    whole = attention(x, torch.cat([torch.ones(T, M, dtype=torch.bool), CAUSAL], 1), POSITIONS, slots)
+    steps = [attention(x[:, t : t + 1], None, POSITIONS[t : t + 1], slots, cache) for t in range(T)]
+    torch.testing.assert_close(torch.cat(steps, 1), whole)
+
+
+def test_block_equals_torch():
+    block = TransformerBlock(H, A, 24, False, 0.0)
+    theirs = nn.TransformerEncoderLayer(H, A, 24, 0.0, "gelu", batch_first=True, norm_first=True)
+    copy_attention(block.attention, theirs.self_attn)
+    for ours, name in (
+        (block.attention_norm, "norm1"),
+        (block.feedforward_norm, "norm2"),
+        (block.feedforward[0], "linear1"),
+        (block.feedforward[2], "linear2"),
+    ):
+        getattr(theirs, name).load_state_dict(ours.state_dict())
+    x = torch.randn(B, T, H)
+    torch.testing.assert_close(block(x, CAUSAL, POSITIONS), theirs(x, src_mask=~CAUSAL))
+
+
+def test_block_with_cross_attention_equals_torch():
+    block = TransformerBlock(H, A, 24, False, 0.0, cross=True)
+    theirs = nn.TransformerDecoderLayer(H, A, 24, 0.0, "gelu", batch_first=True, norm_first=True)
+    copy_attention(block.attention, theirs.self_attn)
+    copy_attention(block.cross, theirs.multihead_attn)
+    for ours, name in (
+        (block.attention_norm, "norm1"),
+        (block.cross_norm, "norm2"),
+        (block.feedforward_norm, "norm3"),
+        (block.feedforward[0], "linear1"),
+        (block.feedforward[2], "linear2"),
+    ):
+        getattr(theirs, name).load_state_dict(ours.state_dict())
+    x, context = torch.randn(B, T, H), torch.randn(B, M, H)
+    torch.testing.assert_close(block(x, CAUSAL, POSITIONS, context=context), theirs(x, context, tgt_mask=~CAUSAL))
+
+
+def test_dropout_in_training_only():
+    block, x = TransformerBlock(H, A, 24, True, 0.5), torch.randn(B, T, H)
+    assert not torch.equal(block(x, CAUSAL, POSITIONS), block(x, CAUSAL, POSITIONS))
+    block.eval()
+    assert torch.equal(block(x, CAUSAL, POSITIONS), block(x, CAUSAL, POSITIONS))

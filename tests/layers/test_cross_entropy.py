@@ -1,0 +1,86 @@
+"""token_nll against torch's cross entropy, in value and in every gradient."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from textvae.layers.cross_entropy import CHUNK, token_nll
+
+V, E = 50, 16
+INCOMING = {
+    "uniform": lambda n: torch.ones(n),
+    "random": lambda n: torch.randn(n, generator=torch.Generator().manual_seed(5)),
+    "partly zero": lambda n: torch.arange(n).remainder(3).float(),
+}
+
+
+def problem(n: int, scale: float = 1.0):
+    generator = torch.Generator().manual_seed(n)
+    features = (scale * torch.randn(n, E, generator=generator)).requires_grad_()
+    weight = torch.randn(V, E, generator=generator).requires_grad_()
+    bias = torch.randn(V, generator=generator).requires_grad_()
+    return features, weight, bias, torch.randint(V, (n,), generator=generator)
+
+
+def reference(features, weight, bias, targets):
+    return F.cross_entropy(F.linear(features, weight, bias), targets, reduction="none")
+
+
+def gradients(function, n, incoming, autocast=False):
+    features, weight, bias, targets = problem(n)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        nll = function(features, weight, bias, targets)
+    return nll.detach(), *torch.autograd.grad(nll, (features, weight, bias), incoming.to(nll.dtype))
+
+
+@pytest.mark.parametrize("incoming", INCOMING)
+@pytest.mark.parametrize("n", [0, 1, 7, CHUNK, CHUNK + 1, 3 * CHUNK - 5])
+def test_value_and_gradients(n, incoming):
+    weights = INCOMING[incoming](n)
+    ours, theirs = gradients(token_nll, n, weights), gradients(reference, n, weights)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("n", [3, CHUNK + 20])
+def test_autocast(n):
+    weights = INCOMING["random"](n)
+    ours, exact = gradients(token_nll, n, weights, autocast=True), gradients(reference, n, weights)
+    for a, b in zip(ours, exact, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.02 * b.norm()
+
+
+def test_extreme_logits():
+    args = problem(20, scale=1e4)
+    torch.testing.assert_close(token_nll(*args), reference(*args), rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize("needed", [0, 1, 2])
+def test_gradient_of_one_input_alone(needed):
+    args = problem(9)
+    for index, tensor in enumerate(args[:3]):
+        tensor.requires_grad_(index == needed)
+    ours, theirs = (
+        torch.autograd.grad(function(*args).square().sum(), args[needed])[0] for function in (token_nll, reference)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_without_gradients():
+    args = problem(CHUNK + 3)
+    with torch.no_grad():
+        nll = token_nll(*args)
+    assert not nll.requires_grad
+    torch.testing.assert_close(nll, reference(*args).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_tied_weight_gets_both_gradients():
+    """The table is the word vectors and the softmax layer at once."""
+    table = torch.randn(V, E, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    ids, targets = torch.arange(10), torch.arange(10, 20)
+    ours, theirs = (
+        torch.autograd.grad(function(F.embedding(ids, table), table, torch.zeros(V), targets).sum(), table)[0]
+        for function in (token_nll, reference)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

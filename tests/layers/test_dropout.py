@@ -1,0 +1,53 @@
+"""Locked dropout and dropout of word types."""
+
+import pytest
+import torch
+from torch import nn
+
+from textvae.layers.dropout import LockedDropout, embed
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def test_locked_mask_is_constant_over_time_and_differs_between_sentences():
+    y = LockedDropout(0.4)(torch.ones(6, 5, 40))
+    assert torch.equal(y, y[:, :1].expand_as(y))
+    assert len({tuple(row.tolist()) for row in y[:, 0]}) == 6
+
+
+def test_locked_share_and_scale():
+    y = LockedDropout(0.3)(torch.ones(100, 1, 1000))
+    assert (y == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
+    torch.testing.assert_close(y[y != 0], torch.full_like(y[y != 0], 1 / 0.7))
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
+def test_locked_does_nothing(p, training):
+    x = torch.randn(2, 3, 4)
+    assert LockedDropout(p).train(training)(x) is x
+
+
+def test_embedding_dropout_drops_whole_types():
+    embedding = nn.Embedding(40, 8)
+    ids = torch.arange(40).repeat(3, 2)  # every type twice in each of three sentences
+    y = embed(embedding, ids, 0.5, training=True)
+    kept = (y != 0).any(-1)
+    assert torch.equal(kept, kept[:1, :40].repeat(3, 2))
+    assert 5 < kept[0, :40].sum() < 35
+    torch.testing.assert_close(y[kept], 2 * embedding(ids)[kept])
+
+
+def test_embedding_dropout_keeps_the_expectation():
+    embedding, ids = nn.Embedding(5, 3), torch.arange(5)[None]
+    mean = torch.stack([embed(embedding, ids, 0.3, training=True) for _ in range(8000)]).mean(0)
+    standard_error = embedding(ids).abs() * (0.3 / 0.7 / 8000) ** 0.5
+    assert ((mean - embedding(ids)).abs() < 5 * standard_error).all()
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
+def test_embedding_dropout_does_nothing(p, training):
+    embedding, ids = nn.Embedding(5, 3), torch.tensor([[0, 4, 2]])
+    assert torch.equal(embed(embedding, ids, p, training), embedding(ids))

@@ -1,0 +1,13 @@
+"""Trains or loads a tokenizer; whatever its kind, it is a fast one that puts bos and eos around a text."""
+
+from textvae.tokenization.tokenizer import (
+    SPECIAL,
+    TokenizerConfig,
+    batches,
+    decode,
+    is_lossless,
+    make_tokenizer,
+    wrap,
+)
+
+__all__ = ["SPECIAL", "TokenizerConfig", "batches", "decode", "is_lossless", "make_tokenizer", "wrap"]

@@ -1,0 +1,254 @@
+"""SentencePiece models as fast tokenizers, with the very ids that the sentencepiece package gives.
+
+What transformers converts falls short of that: text that spells a control piece becomes it, decomposed text is normalized
+otherwise, user-defined symbols are cut out before the normalizer sees the text. One thing stays out of reach: where two
+segmentations score the same (runs of one character), the package decides by the rounding error of its float32 sums, and
+tokenizers sums in float64. Models trained here have scores whose sums are exact.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
+import sentencepiece as spm
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers.convert_slow_tokenizer import generate_merges
+
+from textvae.tokenization.charsmap import any_of, char_class, charsmap_normalizers
+from textvae.tokenization.tokenizer import SPECIAL
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+SPACE = "▁"
+# Steps of a score: a power of two, so that sums of some thousand scores are exact in float32.
+_SCORE_STEP = 2**-8
+
+
+def train_sentencepiece(texts: Iterable[str], vocab_size: int, model_type: str) -> bytes:
+    """Trains a model, with byte fallback and with line ends and runs of spaces kept.
+
+    Args:
+        texts: the training split.
+        vocab_size: pieces, special ones counted.
+        model_type: unigram or bpe.
+
+    Returns:
+        The bytes of a `.model` file.
+
+    Raises:
+        ValueError: the corpus is too small for the vocabulary.
+    """
+    file = io.BytesIO()
+    try:
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts),
+            model_writer=file,
+            vocab_size=vocab_size,
+            model_type=model_type,
+            byte_fallback=True,
+            character_coverage=0.9995,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            user_defined_symbols=["\n"],
+            pad_id=0,
+            bos_id=1,
+            eos_id=2,
+            unk_id=3,
+            pad_piece=SPECIAL["pad_token"],
+            bos_piece=SPECIAL["bos_token"],
+            eos_piece=SPECIAL["eos_token"],
+            unk_piece=SPECIAL["unk_token"],
+            control_symbols=[SPECIAL["mask_token"]],
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise ValueError(f"tokenizer: sentencepiece cannot train: {' '.join(str(error).split())}") from None
+    model = ModelProto.FromString(file.getvalue())
+    for piece in model.pieces:
+        if piece.type == NORMAL:
+            piece.score = round(piece.score / _SCORE_STEP) * _SCORE_STEP
+    return model.SerializeToString()
+
+
+def load_sentencepiece(model: bytes) -> Tokenizer:
+    """Turns a model into a tokenizer that gives a text the same ids, and the ids of a text the same text.
+
+    Args:
+        model: the bytes of a `.model` file, of type unigram or bpe.
+
+    Returns:
+        A tokenizer that adds no special tokens.
+
+    Raises:
+        ValueError: these bytes are no such model, or it does what a fast tokenizer cannot.
+    """
+    proto = _parse(model)
+    byte_fallback = proto.trainer_spec.byte_fallback
+    is_bpe = proto.trainer_spec.model_type == TrainerSpec.BPE
+    unknown = next(piece.piece for piece in proto.pieces if piece.type == UNKNOWN)
+    symbols = [piece.piece for piece in proto.pieces if piece.type == USER_DEFINED]
+    visible = [piece.piece for piece in proto.pieces if piece.type in (NORMAL, USER_DEFINED)]
+    stand_ins = _stand_ins(symbols)
+    if is_bpe:
+        # BPE never merges a symbol with what is beside it: it is made one character, and that a word of its own.
+        frozen = {symbol: stand_ins[symbol] for symbol in symbols if len(symbol) > 1}
+        vocab = {frozen.get(piece.piece, piece.piece): i for i, piece in enumerate(proto.pieces)}
+        normal = {piece.piece: piece.score for piece in proto.pieces if piece.type == NORMAL}
+        merges = generate_merges({piece: vocab[piece] for piece in normal}, normal)
+        backend = models.BPE(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
+        alone = [frozen.get(symbol, symbol) for symbol in symbols]
+        cuts = [pre_tokenizers.Split(Regex(char_class(set(alone))), "isolated")] if alone else []
+        unspelt = []
+    else:
+        frozen = {}
+        vocab = [(piece.piece, _score(piece)) for piece in proto.pieces]
+        unk_id = [piece.type for piece in proto.pieces].index(UNKNOWN)
+        backend = models.Unigram(vocab, unk_id, byte_fallback)
+        hidden = [piece.piece for piece in proto.pieces if piece.type in (UNKNOWN, CONTROL, BYTE)]
+        cuts, unspelt = _keep_apart(hidden, visible, byte_fallback)
+    tokenizer = Tokenizer(backend)
+    tokenizer.normalizer = normalizers.Sequence([*_normalizers(proto, stand_ins, frozen), *unspelt])
+    if SPACE in visible and not any(re.search(f"[^{SPACE}]{SPACE}", piece) for piece in visible):
+        # No piece goes beyond a word, so that words may be looked up one by one, which is faster.
+        cuts.append(pre_tokenizers.Split(Regex(f"{SPACE}*[^{SPACE}]+|{SPACE}+"), "isolated"))
+    if cuts:
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    tokenizer.decoder = _decoder(proto, unknown, frozen, any(piece.startswith(2 * SPACE) for piece in visible))
+    return tokenizer
+
+
+def special_tokens(model: bytes) -> dict[str, str]:
+    """What a model calls its special tokens; those that it lacks have the names of `SPECIAL`.
+
+    Args:
+        model: as for `load_sentencepiece`.
+    """
+    _parse(model)
+    pieces = spm.SentencePieceProcessor(model_proto=model)
+    ids = {"pad_token": pieces.pad_id(), "bos_token": pieces.bos_id(), "eos_token": pieces.eos_id()}
+    own = {name: pieces.id_to_piece(i) for name, i in ids.items() if i >= 0}
+    return SPECIAL | own | {"unk_token": pieces.id_to_piece(pieces.unk_id())}
+
+
+def _parse(model: bytes) -> ModelProto:
+    try:
+        if not model:
+            raise RuntimeError
+        spm.SentencePieceProcessor(model_proto=model)
+    except RuntimeError:
+        raise ValueError("tokenizer.path: not a SentencePiece model") from None
+    proto = ModelProto.FromString(model)
+    kind = proto.trainer_spec.model_type
+    if kind not in (TrainerSpec.UNIGRAM, TrainerSpec.BPE):
+        name = TrainerSpec.ModelType.Name(kind).lower()
+        raise ValueError(f"tokenizer.path: a SentencePiece model of type {name}; only unigram and bpe can be loaded")
+    refused = {
+        "pieces marked as unused": any(piece.type == UNUSED for piece in proto.pieces),
+        "a denormalizer": bool(proto.denormalizer_spec.precompiled_charsmap),
+        "spaces that are not escaped": not proto.normalizer_spec.escape_whitespaces,
+    }
+    for what, found in refused.items():
+        if found:
+            raise ValueError(f"tokenizer.path: the SentencePiece model has {what}, which a fast tokenizer cannot have")
+    return proto
+
+
+def _score(piece: ModelProto.SentencePiece) -> float:
+    # The package itself scores user-defined symbols, by their bytes, so that they are preferred; the rest it never finds.
+    return {NORMAL: piece.score, USER_DEFINED: 0.1 * (len(piece.piece.encode()) - 1)}.get(piece.type, 0.0)
+
+
+def _stand_ins(symbols: list[str]) -> dict[str, str]:
+    # One character of a private plane for each user-defined symbol.
+    return {symbol: chr(0xF0000 + i) for i, symbol in enumerate(symbols)}
+
+
+def _normalizers(proto: ModelProto, stand_ins: dict[str, str], frozen: dict[str, str]) -> list:
+    spec, as_suffix = proto.normalizer_spec, proto.trainer_spec.treat_whitespace_as_suffix
+    as_prefix = spec.add_dummy_prefix and not as_suffix
+    # A symbol is left as it is spelt.
+    protected = stand_ins if spec.precompiled_charsmap else {}
+    steps = _replace_all(protected)
+    if as_prefix:
+        steps.append(normalizers.Prepend(SPACE))
+    if spec.precompiled_charsmap:
+        steps += charsmap_normalizers(spec.precompiled_charsmap)
+    steps += [normalizers.Replace(char, symbol) for symbol, char in protected.items()]
+    if spec.remove_extra_whitespaces:
+        steps.append(normalizers.Replace(Regex(rf"(?<=\A{SPACE}) +" if as_prefix else r"\A +"), ""))
+        steps.append(normalizers.Replace(Regex(" {2,}"), " "))
+    steps.append(normalizers.Replace(" ", SPACE))
+    if spec.remove_extra_whitespaces:
+        steps.append(normalizers.Replace(Regex(rf"{SPACE}+\z"), ""))
+    if spec.add_dummy_prefix and as_suffix:
+        steps.append(normalizers.Replace(Regex(r"(?<!\A)\z"), SPACE))
+    return [*steps, *_replace_all(frozen)]
+
+
+def _replace_all(stand_ins: dict[str, str]) -> list:
+    # At each place the longest symbol, from left to right: first the end of each is marked, since one Replace has only
+    # one replacement.
+    if not stand_ins:
+        return []
+    end = "\ufff0"
+    return [
+        normalizers.Replace(Regex(any_of(list(stand_ins)) + r"\K"), end),
+        *(normalizers.Replace(s + end, stand_ins[s]) for s in sorted(stand_ins, key=len, reverse=True)),
+    ]
+
+
+def _keep_apart(hidden: list[str], visible: list[str], byte_fallback: bool) -> tuple[list, list]:
+    """Unigram would find control, byte and unknown pieces in a text that spells them; the package does not.
+
+    Returns:
+        Pre-tokenizers that cut such a text where no other piece would go across, and normalizers for the names of
+        unknown characters only, which would be cut into two unknowns: they become one such character.
+    """
+    pairs = defaultdict(list)
+    for piece in visible:
+        for i in range(len(piece) - 1):
+            pairs[piece[i : i + 2]].append((piece, i))
+    known, single = set("".join(visible)), {piece for piece in visible if len(piece) == 1}
+    cuts, unspelt = defaultdict(list), []
+    for name in hidden:
+        if not byte_fallback and known.isdisjoint(name):
+            unspelt.append(normalizers.Replace(name, name[0]))
+        else:
+
+            def cost(cut, name=name):
+                crossed = any(_fits(piece, name, cut - 1 - i) for piece, i in pairs[name[cut - 1 : cut + 1]])
+                return crossed, not byte_fallback and single.isdisjoint(name[cut - 1 : cut + 1])
+
+            cut = min(range(1, len(name)), key=cost)
+            cuts[name[:cut]].append(name[cut:])
+    split = [rf"(?<={re.escape(start)})(?={any_of(ends)})" for start, ends in cuts.items()]
+    return [pre_tokenizers.Split(Regex("|".join(split)), "isolated")] if split else [], unspelt
+
+
+def _fits(piece: str, name: str, offset: int) -> bool:
+    # Whether a piece that starts so far behind the start of a name agrees with it wherever both are.
+    return all(char == name[offset + i] for i, char in enumerate(piece) if 0 <= offset + i < len(name))
+
+
+def _decoder(proto: ModelProto, unknown: str, frozen: dict[str, str], has_runs: bool) -> decoders.Decoder:
+    spec = proto.normalizer_spec
+    silent = [re.escape(piece.piece) for piece in proto.pieces if piece.type == CONTROL]
+    steps = [decoders.Replace(Regex(rf"\A(?:{'|'.join(silent)})\z"), "")] if silent else []
+    steps.append(decoders.Replace(Regex(rf"\A{re.escape(unknown)}\z"), proto.trainer_spec.unk_surface))
+    steps += [decoders.Replace(char, symbol) for symbol, char in frozen.items()]
+    if proto.trainer_spec.byte_fallback:
+        steps.append(decoders.ByteFallback())
+    if spec.remove_extra_whitespaces:
+        # One space goes from each piece until there is text; a second one in a piece is text.
+        first = "\ufff0"
+        marked = [decoders.Replace(Regex(rf"\A{SPACE}(?={SPACE})"), first)] if has_runs else []
+        steps += [*marked, decoders.Fuse(), decoders.Replace(Regex(rf"\A{SPACE}*{first}?"), "")]
+        steps += [decoders.Replace(first, " ")] if has_runs else []
+    else:
+        steps.append(decoders.Fuse())
+        if spec.add_dummy_prefix:
+            steps.append(decoders.Replace(Regex(rf"\A{SPACE}"), ""))
+    return decoders.Sequence([*steps, decoders.Replace(SPACE, " ")])
