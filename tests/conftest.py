@@ -1,7 +1,11 @@
 """Small things that tests share: a corpus, a tokenizer, models that fit in a thimble."""
 
 import os
+import tempfile
 
+# Removed when the process ends.
+CACHE = tempfile.TemporaryDirectory(prefix="textvae-tests-")
+os.environ["HF_DATASETS_CACHE"] = CACHE.name
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -39,6 +39,13 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             )
             self.prior = registry.build("prior", config.latent["prior"], config.latent_size)
         self.decoder = registry.build("decoder", config.decoder, config)
+        if config.encoder.get("share_embeddings") and config.latent_size:
+            theirs, ours = self.decoder.embedding.embedding_dim, _embedding_size(config.encoder)
+            if theirs != ours:
+                raise ValueError(
+                    f"model.encoder.share_embeddings: the encoder's word vectors have size {ours} and the decoder's "
+                    f"{theirs}; make them equal"
+                )
         self.post_init()
         special = {config.pad_token_id, config.bos_token_id, config.unk_token_id, config.mask_token_id}
         self.generation_config = GenerationConfig(
@@ -84,7 +91,8 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         """
         if not self.config.latent_size:
             raise ValueError("this model is a plain language model (model.latent.size is 0): it has no encoder")
-        return self.posterior(self.encoder(encoder_input_ids, encoder_attention_mask))
+        summary = self.encoder(encoder_input_ids, encoder_attention_mask, self.decoder.embedding)
+        return self.posterior(summary)
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws (n,D) latent vectors from p(z); with a latent size of 0, n empty ones."""
@@ -181,6 +189,10 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = self.decoder.new_state()
+
+
+def _embedding_size(part: dict) -> int:
+    return part.get("embedding_size", part["hidden_size"])
 
 
 AutoConfig.register("textvae", TextVAEConfig)

@@ -179,7 +179,7 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         raise ValueError(f"output_dir: {one_line(repr(output_dir), 80)} is not the name of a folder")
     for name, section in values.items():
         if name not in SECTIONS:
-            raise ValueError(f"{name}: unknown section; {suggest(name, [*SECTIONS, 'output_dir'])}")
+            raise ValueError(f"{one_line(name)}: unknown section; {suggest(name, [*SECTIONS, 'output_dir'])}")
         if not isinstance(section, dict | None):
             raise ValueError(f"{name}: {one_line(repr(section), 80)} is not a mapping of keys to values")
     section = {name: dict(values.get(name) or {}) for name in SECTIONS}
@@ -241,7 +241,7 @@ def _model(values: dict[str, Any]) -> dict[str, Any]:
     known = ["encoder", "latent", "decoder"]
     for name in values:
         if name not in known:
-            raise ValueError(f"model.{name}: unknown key; {suggest(name, known)}")
+            raise ValueError(f"model.{one_line(name)}: unknown key; {suggest(name, known)}")
     part = {name: {} if values.get(name) is None else values[name] for name in known}
     return {
         "encoder": registry.resolve("encoder", part["encoder"], "model.encoder", default="recurrent"),
@@ -252,6 +252,8 @@ def _model(values: dict[str, Any]) -> dict[str, Any]:
 
 def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
     """The fields of TextVAETrainingArguments that are named, coerced and checked."""
+    from transformers.integrations import get_reporting_integration_callbacks
+
     from textvae.training.arguments import TextVAETrainingArguments
 
     values = _one_budget(values, named)
@@ -260,7 +262,7 @@ def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
     if steps is not None and steps < 1 and not (steps == -1 and epochs):
         raise ValueError(f"training.max_steps: {steps} is not allowed; input should be greater than 0")
     try:
-        TextVAETrainingArguments(output_dir="runs", **checked)
+        get_reporting_integration_callbacks(TextVAETrainingArguments(output_dir="runs", **checked).report_to)
     except Exception as error:  # Whatever transformers, accelerate or a backend has against a combination.
         raise ValueError(f"training: {one_line(error).removeprefix('training: ')}") from None
     return checked
@@ -290,12 +292,9 @@ def _training_section() -> type[Section]:
 
     hints = {**typing.get_type_hints(TextVAETrainingArguments), **_choices(TrainingArguments)}
     # The folder is `output_dir` at the top, and parallelism is an object that YAML cannot hold.
-    names = {f.name for f in dataclasses.fields(TextVAETrainingArguments) if f.init} - {
-        "output_dir",
-        "parallelism_config",
-    }
+    names = [f.name for f in dataclasses.fields(TextVAETrainingArguments) if f.init]
     fields = {}
-    for name in names:
+    for name in (name for name in names if name not in ("output_dir", "parallelism_config")):
         hint = Annotated[hints[name], RANGES[name]] if name in RANGES else hints[name]
         fields[name] = (hint, Field(None, validate_default=False))
     return pydantic.create_model("TrainingSection", __base__=Section, **fields)

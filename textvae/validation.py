@@ -29,12 +29,12 @@ S = TypeVar("S", bound=pydantic.BaseModel)
 
 def one_line(message: object, limit: int = 300) -> str:
     """A message without line ends, and cut where it is longer than `limit` characters."""
-    line = " ".join(str(message).split())
+    line = " ".join(part.strip() for part in str(message).splitlines() if part.strip())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 def suggest(name: object, known: list[str], limit: int = 24) -> str:
-    """Words for an unknown name: the nearest known one, and the whole list.
+    """Words for an unknown name: the nearest known one, and what else there is.
 
     Args:
         name: what was asked for.
@@ -44,11 +44,12 @@ def suggest(name: object, known: list[str], limit: int = 24) -> str:
     Returns:
         A phrase such as "did you mean 'gru'? known: gru, lstm".
     """
-    near = difflib.get_close_matches(str(name), known, n=5, cutoff=0.6)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    if len(known) <= limit:
-        return f"{hint}known: {', '.join(sorted(known)) or 'none'}"
-    return f"{hint}known: {', '.join([*near[1:], ''])}and {len(known) - len(near)} more"
+    near = difflib.get_close_matches(str(name), known, n=5, cutoff=0.4)
+    alike = near and difflib.SequenceMatcher(None, near[0], str(name)).ratio() >= 0.6
+    hint = f"did you mean {near[0]!r}? " if alike else ""
+    shown = sorted(known) if len(known) <= limit else near or sorted(known)[:5]
+    more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
+    return f"{hint}known: {', '.join(shown) or 'none'}{more}"
 
 
 def parse_section(cls: type[S], values: Any, where: str) -> S:
@@ -71,11 +72,11 @@ def parse_section(cls: type[S], values: Any, where: str) -> S:
         raise ValueError(f"{where}: {one_line(repr(values), 80)} is not a mapping of keys to values")
     for key in values:
         if not isinstance(key, str):
-            raise ValueError(f"{where}.{key}: unknown key; {suggest(key, list(cls.model_fields))}")
+            raise ValueError(f"{where}.{one_line(key)}: unknown key; {suggest(key, list(cls.model_fields))}")
     try:
         return cls.model_validate(values)
     except pydantic.ValidationError as error:
-        raise ValueError(describe(error, cls, where)) from None
+        raise ValueError(one_line(describe(error, cls, where), 600)) from None
 
 
 def describe(error: pydantic.ValidationError, cls: type[pydantic.BaseModel], where: str) -> str:
@@ -109,6 +110,8 @@ def describe(error: pydantic.ValidationError, cls: type[pydantic.BaseModel], whe
 def _message(problem: dict[str, Any]) -> str:
     if problem["type"] in ("dict_type", "model_type"):
         return "input should be a mapping of keys to values"
+    if problem["type"] in ("list_type", "tuple_type"):
+        return "input should be a list"
     message = problem["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]
 

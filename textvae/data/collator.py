@@ -42,6 +42,6 @@ class Collator:
         return {
             "encoder_input_ids": ids,
             "encoder_attention_mask": mask,
-            "input_ids": ids,
-            "attention_mask": mask,
+            "input_ids": ids.clone(),
+            "attention_mask": mask.clone(),
         }

@@ -81,8 +81,12 @@ def load_corpus(config: DataConfig, label_is_optional: bool = False) -> Corpus:
         hashes = {name: _hashes(split) for name, split in corpus.splits.items()}
         _make_missing_splits(corpus, hashes, config)
         _count_duplicates(corpus, hashes)
+        corpus.splits = DatasetDict({name: corpus.splits[name] for name in SPLIT_NAMES})
     except OSError as error:
-        raise ValueError(f"{error.filename or config.source}: {(error.strerror or one_line(error)).lower()}") from None
+        words = (error.strerror or str(error)).lower()
+        raise ValueError(one_line(f"{error.filename or config.source}: {words}", 1000)) from None
+    except ValueError as error:
+        raise ValueError(one_line(error, 1000)) from None
     return corpus
 
 
@@ -111,7 +115,7 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
     elif path.exists():
         found = {"train": [path]}
     else:
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if not os.path.isdir(match)]
         found = _by_split(matches)
         if "train" not in found:
             found = {"train": matches}

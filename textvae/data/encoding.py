@@ -105,5 +105,8 @@ def _limit(train: Dataset, corpus: Corpus, limit: int, overlong: str) -> Dataset
 
 
 @lru_cache(maxsize=2)
-def _load(tokenizer: str) -> Tokenizer:
-    return Tokenizer.from_str(tokenizer)
+def _load(definition: str) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(definition)
+    # Not a part of the definition: a special token that a text spells is text.
+    tokenizer.encode_special_tokens = True
+    return tokenizer

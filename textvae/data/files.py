@@ -151,7 +151,8 @@ def _read_json_lines(path: Path) -> Iterator[Row]:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise _broken_json(path, number, error) from None
+                column = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+                raise _error(path, number, f"broken JSON: {_reason(error)}{column}") from None
             yield number, _mapping(row, path, number)
 
 
@@ -188,7 +189,7 @@ def _read_json_array(path: Path) -> Iterator[Row]:
                 more = "".join(itertools.islice(chunks, 1 + len(text) // CHUNK))
                 if not more:
                     number = line + text.count("\n", at, getattr(error, "pos", at))
-                    raise _broken_json(path, number, error) from None
+                    raise _error(path, number, f"broken JSON: {_reason(error)}") from None
                 text, at = text[at:] + more, 0
         yield line, _mapping(value, path, line)
         line += text.count("\n", at, end)
@@ -240,13 +241,12 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[Row]:
 
 def _mapping(value: Any, path: Path, number: int) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _error(path, number, f"a {type(value).__name__} where an object with named columns is wanted")
+        raise _error(path, number, f"{type(value).__name__} where an object with named columns is wanted")
     return value
 
 
-def _broken_json(path: Path, number: int, error: Exception) -> ValueError:
-    where = f", column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-    return _error(path, number, f"broken JSON: {getattr(error, 'msg', None) or one_line(error)}{where}")
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else one_line(error)
 
 
 def _not_utf8(path: Path, number: int, byte: int, column: int) -> ValueError:

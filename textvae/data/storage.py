@@ -37,7 +37,7 @@ def store(rows: Iterable[dict[str, str | None]], labelled: bool, key: object, na
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             # Under another name until all is written: an interrupted run leaves nothing that looks whole.
             draft = Path(scratch) / table.name
-            blank = _write(draft, tqdm(rows, desc=f"Reading {name}", unit=" texts"), labelled)
+            blank = _write(draft, tqdm(rows, desc=f"Reading {name}", unit=" texts", delay=1), labelled)
             count.write_text(json.dumps(blank))
             os.replace(draft, table)
     return Dataset.from_file(str(table)), json.loads(count.read_text())

@@ -20,6 +20,7 @@ class RecurrentEncoderConfig(Section):
     Args:
         cell: gru or lstm.
         embedding_size: size of the word vectors.
+        share_embeddings: read the decoder's word vectors instead of vectors of its own, which helps on small corpora.
         hidden_size: H, features of each direction.
         num_layers: layers.
         bidirectional: whether a second network reads from the end.
@@ -30,6 +31,7 @@ class RecurrentEncoderConfig(Section):
 
     cell: Literal["gru", "lstm"] = "gru"
     embedding_size: int = Field(256, ge=1)
+    share_embeddings: bool = False
     hidden_size: int = Field(256, ge=1)
     num_layers: int = Field(1, ge=1)
     bidirectional: bool = True
@@ -65,7 +67,8 @@ class RecurrentEncoder(nn.Module):
     def __init__(self, config: RecurrentEncoderConfig, model_config):
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(model_config.vocab_size, config.embedding_size)
+        if not config.share_embeddings:
+            self.embedding = nn.Embedding(model_config.vocab_size, config.embedding_size)
         cell = {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
         directions = 2 if config.bidirectional else 1
         sizes = [config.embedding_size] + [directions * config.hidden_size] * (config.num_layers - 1)
@@ -76,18 +79,20 @@ class RecurrentEncoder(nn.Module):
         self.output_size = directions * config.hidden_size
         self.pooling = Pooling(config.pooling, self.output_size)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
 
         Args:
             ids: (B,T).
             mask: (B,T), 1 for tokens and 0 for padding on the right.
+            word_vectors: the decoder's, read where share_embeddings says so.
 
         Returns:
             (B, output_size), in the order of the batch.
         """
         lengths = mask.sum(1)
-        x = self.drop(embed(self.embedding, ids, self.config.embedding_dropout, self.training))
+        embedding = word_vectors if self.config.share_embeddings else self.embedding
+        x = self.drop(embed(embedding, ids, self.config.embedding_dropout, self.training))
         for layer, forwards in enumerate(self.forwards):
             states = forwards(x)[0]
             if self.config.bidirectional:

@@ -19,6 +19,7 @@ class TransformerEncoderConfig(Section):
 
     Args:
         hidden_size: H, also the size of the word vectors.
+        share_embeddings: read the decoder's word vectors instead of vectors of its own, which helps on small corpora.
         num_layers: blocks.
         num_heads: attention heads.
         feedforward_size: width of the inner layer; 4 H when null.
@@ -29,6 +30,7 @@ class TransformerEncoderConfig(Section):
     """
 
     hidden_size: int = Field(256, ge=2)
+    share_embeddings: bool = False
     num_layers: int = Field(2, ge=1)
     num_heads: int = Field(4, ge=1)
     feedforward_size: int | None = Field(None, ge=1)
@@ -57,7 +59,8 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.config = config
         size = config.hidden_size
-        self.embedding = nn.Embedding(model_config.vocab_size, size)
+        if not config.share_embeddings:
+            self.embedding = nn.Embedding(model_config.vocab_size, size)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.max_positions, size)
         self.drop = nn.Dropout(config.dropout)
@@ -75,18 +78,19 @@ class TransformerEncoder(nn.Module):
         self.output_size = size
         self.pooling = Pooling(config.pooling, size)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
 
         Args:
             ids: (B,T).
             mask: (B,T), 1 for tokens and 0 for padding on the right.
+            word_vectors: the decoder's, read where share_embeddings says so.
 
         Returns:
             (B, output_size).
         """
         positions = torch.arange(ids.shape[1], device=ids.device)
-        x = self.embedding(ids)
+        x = (word_vectors if self.config.share_embeddings else self.embedding)(ids)
         if self.config.positions == "learned":
             if ids.shape[1] > self.config.max_positions:
                 raise ValueError(

@@ -138,8 +138,9 @@ def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:
 
 def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], chinese: bool, advance) -> dict[str, Any]:
     hypotheses: list[list[int]] = [[]] * len(texts)
-    config = vae.generation_config(do_sample=False, num_beams=1, allow_unknown=True, repetition_penalty=1.0)
-    config.no_repeat_ngram_size = None
+    config = vae.generation_config(
+        do_sample=False, num_beams=1, allow_unknown=True, repetition_penalty=1.0, no_repeat_ngram_size=0
+    )
     for index in length_sorted_batches([len(row) for row in ids]):
         rows = index.tolist()
         config.max_new_tokens = max(len(ids[row]) for row in rows) + 5

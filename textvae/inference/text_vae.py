@@ -22,7 +22,8 @@ from textvae.tokenization import decode as to_texts
 from textvae.validation import suggest
 
 BATCH = 256
-_SAMPLING_KEYS = ("temperature", "top_k", "top_p", "min_p")
+# What a field of GenerationConfig must hold to have no part in greedy decoding; None would be filled in by generate.
+_GREEDY = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 
 
 class TextVAE:
@@ -176,7 +177,7 @@ class TextVAE:
                 raise ValueError(f"generation.{key}: unknown key; {suggest(key, [k for k in known if k[0] != '_'])}")
         values |= overrides
         if not values.get("do_sample"):
-            values = {key: value for key, value in values.items() if key not in _SAMPLING_KEYS}
+            values |= _GREEDY
         values.pop("transformers_version", None)
         return GenerationConfig(**values)
 

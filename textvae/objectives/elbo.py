@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -34,6 +35,9 @@ class ElboConfig(Section):
     @field_validator("beta", mode="before")
     @classmethod
     def _number(cls, value):
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):  # YAML reads 1e-3 as text
+                value = float(value)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return {"schedule": "constant", "max": value}
         return value

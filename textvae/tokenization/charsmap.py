@@ -1,9 +1,10 @@
 """The text normalizer of a SentencePiece model, carried over to the tokenizers library.
 
 SentencePiece rewrites a text from left to right, at each place by the longest of its rules that fits. The `Precompiled`
-normalizer of tokenizers reads the same rules but looks up whole graphemes of up to five bytes, and of these the shortest
-rule that fits, so decomposed text (Korean, Japanese, Vietnamese, Greek) comes out otherwise. Here it is only ever handed
-single characters; what SentencePiece composes is composed by NFC, kept by separators to where a rule says so.
+normalizer of tokenizers reads the same rules but looks up whole graphemes of up to five bytes, and of these the
+shortest rule that fits, so decomposed text (Korean, Japanese, Vietnamese, Greek) comes out otherwise. Here it is only
+ever handed single characters; what SentencePiece composes is composed by NFC, kept by separators to where a rule says
+so.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """SentencePiece models as fast tokenizers, with the very ids that the sentencepiece package gives.
 
-What transformers converts falls short of that: text that spells a control piece becomes it, decomposed text is normalized
-otherwise, user-defined symbols are cut out before the normalizer sees the text. One thing stays out of reach: where two
-segmentations score the same (runs of one character), the package decides by the rounding error of its float32 sums, and
-tokenizers sums in float64. Models trained here have scores whose sums are exact.
+What transformers converts falls short of that: text that spells a control piece becomes it, decomposed text is
+normalized otherwise, user-defined symbols are cut out before the normalizer sees the text. Two things stay out of
+reach. Where two segmentations score the same (runs of one character), the package decides by the rounding error of its
+float32 sums, and tokenizers sums in float64; models trained here have scores whose sums are exact. And bytes that are
+no UTF-8, which no text gives but a sample may, are decoded to U+FFFD together with the sound bytes around them.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from textvae.tokenization.tokenizer import SPECIAL
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 SPACE = "▁"
+# An unassigned character, which no text or model has.
+_MARK = "\ufff0"
 # Steps of a score: a power of two, so that sums of some thousand scores are exact in float32.
 _SCORE_STEP = 2**-8
 
@@ -65,7 +68,8 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, model_type: str) 
             minloglevel=2,
         )
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"tokenizer: sentencepiece cannot train: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split()).rpartition("] ")[2]
+        raise ValueError(f"tokenizer: sentencepiece cannot train: {reason}") from None
     model = ModelProto.FromString(file.getvalue())
     for piece in model.pieces:
         if piece.type == NORMAL:
@@ -86,37 +90,28 @@ def load_sentencepiece(model: bytes) -> Tokenizer:
         ValueError: these bytes are no such model, or it does what a fast tokenizer cannot.
     """
     proto = _parse(model)
-    byte_fallback = proto.trainer_spec.byte_fallback
-    is_bpe = proto.trainer_spec.model_type == TrainerSpec.BPE
-    unknown = next(piece.piece for piece in proto.pieces if piece.type == UNKNOWN)
-    symbols = [piece.piece for piece in proto.pieces if piece.type == USER_DEFINED]
     visible = [piece.piece for piece in proto.pieces if piece.type in (NORMAL, USER_DEFINED)]
-    stand_ins = _stand_ins(symbols)
-    if is_bpe:
+    # One character of a private plane for each user-defined symbol.
+    symbols = [piece.piece for piece in proto.pieces if piece.type == USER_DEFINED]
+    stand_ins = {symbol: chr(0xF0000 + i) for i, symbol in enumerate(symbols)}
+    if proto.trainer_spec.model_type == TrainerSpec.BPE:
         # BPE never merges a symbol with what is beside it: it is made one character, and that a word of its own.
-        frozen = {symbol: stand_ins[symbol] for symbol in symbols if len(symbol) > 1}
-        vocab = {frozen.get(piece.piece, piece.piece): i for i, piece in enumerate(proto.pieces)}
-        normal = {piece.piece: piece.score for piece in proto.pieces if piece.type == NORMAL}
-        merges = generate_merges({piece: vocab[piece] for piece in normal}, normal)
-        backend = models.BPE(vocab, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
-        alone = [frozen.get(symbol, symbol) for symbol in symbols]
-        cuts = [pre_tokenizers.Split(Regex(char_class(set(alone))), "isolated")] if alone else []
-        unspelt = []
+        frozen = {symbol: char for symbol, char in stand_ins.items() if len(symbol) > 1}
+        alone = {frozen.get(symbol, symbol) for symbol in symbols}
+        cuts = [pre_tokenizers.Split(Regex(char_class(alone)), "isolated")] if alone else []
+        tokenizer, unspelt = Tokenizer(_bpe(proto, frozen)), []
     else:
         frozen = {}
-        vocab = [(piece.piece, _score(piece)) for piece in proto.pieces]
-        unk_id = [piece.type for piece in proto.pieces].index(UNKNOWN)
-        backend = models.Unigram(vocab, unk_id, byte_fallback)
         hidden = [piece.piece for piece in proto.pieces if piece.type in (UNKNOWN, CONTROL, BYTE)]
-        cuts, unspelt = _keep_apart(hidden, visible, byte_fallback)
-    tokenizer = Tokenizer(backend)
-    tokenizer.normalizer = normalizers.Sequence([*_normalizers(proto, stand_ins, frozen), *unspelt])
+        cuts, unspelt = _keep_apart(hidden, visible, proto.trainer_spec.byte_fallback)
+        tokenizer = Tokenizer(_unigram(proto))
     if SPACE in visible and not any(re.search(f"[^{SPACE}]{SPACE}", piece) for piece in visible):
         # No piece goes beyond a word, so that words may be looked up one by one, which is faster.
         cuts.append(pre_tokenizers.Split(Regex(f"{SPACE}*[^{SPACE}]+|{SPACE}+"), "isolated"))
+    tokenizer.normalizer = normalizers.Sequence([*_normalizers(proto, stand_ins, frozen), *unspelt])
     if cuts:
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
-    tokenizer.decoder = _decoder(proto, unknown, frozen, any(piece.startswith(2 * SPACE) for piece in visible))
+    tokenizer.decoder = _decoder(proto, frozen)
     return tokenizer
 
 
@@ -156,14 +151,30 @@ def _parse(model: bytes) -> ModelProto:
     return proto
 
 
-def _score(piece: ModelProto.SentencePiece) -> float:
-    # The package itself scores user-defined symbols, by their bytes, so that they are preferred; the rest it never finds.
-    return {NORMAL: piece.score, USER_DEFINED: 0.1 * (len(piece.piece.encode()) - 1)}.get(piece.type, 0.0)
+def _unknown(proto: ModelProto) -> int:
+    return [piece.type for piece in proto.pieces].index(UNKNOWN)
 
 
-def _stand_ins(symbols: list[str]) -> dict[str, str]:
-    # One character of a private plane for each user-defined symbol.
-    return {symbol: chr(0xF0000 + i) for i, symbol in enumerate(symbols)}
+def _unigram(proto: ModelProto) -> models.Unigram:
+    # The package itself scores user-defined symbols, by their bytes, so that they are preferred; of the other pieces
+    # that are not normal it finds none.
+    vocab = [
+        (piece.piece, {NORMAL: piece.score, USER_DEFINED: 0.1 * (len(piece.piece.encode()) - 1)}.get(piece.type, 0.0))
+        for piece in proto.pieces
+    ]
+    return models.Unigram(vocab, _unknown(proto), proto.trainer_spec.byte_fallback)
+
+
+def _bpe(proto: ModelProto, frozen: dict[str, str]) -> models.BPE:
+    vocab = {frozen.get(piece.piece, piece.piece): i for i, piece in enumerate(proto.pieces)}
+    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == NORMAL}
+    return models.BPE(
+        vocab,
+        generate_merges({piece: vocab[piece] for piece in scores}, scores),
+        unk_token=proto.pieces[_unknown(proto)].piece,
+        fuse_unk=True,
+        byte_fallback=proto.trainer_spec.byte_fallback,
+    )
 
 
 def _normalizers(proto: ModelProto, stand_ins: dict[str, str], frozen: dict[str, str]) -> list:
@@ -193,10 +204,10 @@ def _replace_all(stand_ins: dict[str, str]) -> list:
     # one replacement.
     if not stand_ins:
         return []
-    end = "\ufff0"
+    longest_first = sorted(stand_ins, key=len, reverse=True)
     return [
-        normalizers.Replace(Regex(any_of(list(stand_ins)) + r"\K"), end),
-        *(normalizers.Replace(s + end, stand_ins[s]) for s in sorted(stand_ins, key=len, reverse=True)),
+        normalizers.Replace(Regex(any_of(longest_first) + r"\K"), _MARK),
+        *(normalizers.Replace(symbol + _MARK, stand_ins[symbol]) for symbol in longest_first),
     ]
 
 
@@ -205,24 +216,25 @@ def _keep_apart(hidden: list[str], visible: list[str], byte_fallback: bool) -> t
 
     Returns:
         Pre-tokenizers that cut such a text where no other piece would go across, and normalizers for the names of
-        unknown characters only, which would be cut into two unknowns: they become one such character.
+        unknown characters only, which would be cut into two unknowns: they become one unknown character.
     """
-    pairs = defaultdict(list)
+    known, pairs = set("".join(visible)), defaultdict(list)
     for piece in visible:
         for i in range(len(piece) - 1):
             pairs[piece[i : i + 2]].append((piece, i))
-    known, single = set("".join(visible)), {piece for piece in visible if len(piece) == 1}
+
+    def cost(name: str, cut: int) -> tuple[bool, bool]:
+        around = name[cut - 1 : cut + 1]
+        crossed = any(_fits(piece, name, cut - 1 - i) for piece, i in pairs[around])
+        return crossed, not byte_fallback and single.isdisjoint(around)
+
+    single = {piece for piece in visible if len(piece) == 1}
     cuts, unspelt = defaultdict(list), []
     for name in hidden:
-        if not byte_fallback and known.isdisjoint(name):
-            unspelt.append(normalizers.Replace(name, name[0]))
+        if len(name) == 1 or (not byte_fallback and known.isdisjoint(name)):
+            unspelt.append(normalizers.Replace(name, _MARK))
         else:
-
-            def cost(cut, name=name):
-                crossed = any(_fits(piece, name, cut - 1 - i) for piece, i in pairs[name[cut - 1 : cut + 1]])
-                return crossed, not byte_fallback and single.isdisjoint(name[cut - 1 : cut + 1])
-
-            cut = min(range(1, len(name)), key=cost)
+            cut = min(range(1, len(name)), key=lambda cut, name=name: cost(name, cut))
             cuts[name[:cut]].append(name[cut:])
     split = [rf"(?<={re.escape(start)})(?={any_of(ends)})" for start, ends in cuts.items()]
     return [pre_tokenizers.Split(Regex("|".join(split)), "isolated")] if split else [], unspelt
@@ -233,20 +245,23 @@ def _fits(piece: str, name: str, offset: int) -> bool:
     return all(char == name[offset + i] for i, char in enumerate(piece) if 0 <= offset + i < len(name))
 
 
-def _decoder(proto: ModelProto, unknown: str, frozen: dict[str, str], has_runs: bool) -> decoders.Decoder:
+def _decoder(proto: ModelProto, frozen: dict[str, str]) -> decoders.Decoder:
     spec = proto.normalizer_spec
     silent = [re.escape(piece.piece) for piece in proto.pieces if piece.type == CONTROL]
     steps = [decoders.Replace(Regex(rf"\A(?:{'|'.join(silent)})\z"), "")] if silent else []
-    steps.append(decoders.Replace(Regex(rf"\A{re.escape(unknown)}\z"), proto.trainer_spec.unk_surface))
+    unknown = re.escape(proto.pieces[_unknown(proto)].piece)
+    steps.append(decoders.Replace(Regex(rf"\A{unknown}\z"), proto.trainer_spec.unk_surface))
     steps += [decoders.Replace(char, symbol) for symbol, char in frozen.items()]
     if proto.trainer_spec.byte_fallback:
         steps.append(decoders.ByteFallback())
     if spec.remove_extra_whitespaces:
         # One space goes from each piece until there is text; a second one in a piece is text.
-        first = "\ufff0"
-        marked = [decoders.Replace(Regex(rf"\A{SPACE}(?={SPACE})"), first)] if has_runs else []
-        steps += [*marked, decoders.Fuse(), decoders.Replace(Regex(rf"\A{SPACE}*{first}?"), "")]
-        steps += [decoders.Replace(first, " ")] if has_runs else []
+        steps += [
+            decoders.Replace(Regex(rf"\A{SPACE}(?={SPACE})"), _MARK),
+            decoders.Fuse(),
+            decoders.Replace(Regex(rf"\A{SPACE}*{_MARK}?"), ""),
+            decoders.Replace(_MARK, " "),
+        ]
     else:
         steps.append(decoders.Fuse())
         if spec.add_dummy_prefix:

@@ -156,7 +156,7 @@ def _without_twins(vocab: dict[str, int]) -> models.WordLevel:
 
 def _char(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
     tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL["unk_token"]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.FixedLength(1)
     tokenizer.decoder = decoders.Fuse()
     return tokenizer, _level_trainer(config)
 
@@ -207,8 +207,8 @@ def _existing(path: str) -> Path:
 
 def _pretrained(path: str) -> PreTrainedTokenizerFast:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(path, split_special_tokens=True)
+    except Exception as error:  # whatever a broken file raises, some of it from Rust without a class of its own
         raise ValueError(f"tokenizer.path: cannot load {path!r}: {' '.join(str(error).split())[:200]}") from None
     if not tokenizer.is_fast:
         raise ValueError(f"tokenizer.path: {path!r} has no fast tokenizer")
@@ -216,8 +216,9 @@ def _pretrained(path: str) -> PreTrainedTokenizerFast:
     for name, twin in (("bos_token", "cls_token"), ("eos_token", "sep_token")):
         if getattr(tokenizer, name) is None:
             tokenizer.add_special_tokens({name: getattr(tokenizer, twin) or SPECIAL[name]})
-    for name in ("pad_token", "unk_token"):
-        if getattr(tokenizer, name) is None:
+    # Word dropout puts in unk, which must not end a text; and padding is taken away, which unknown words must not be.
+    for name, others in (("unk_token", ("bos_token", "eos_token")), ("pad_token", ("bos_token", "unk_token"))):
+        if getattr(tokenizer, name) in (None, *(getattr(tokenizer, other) for other in others)):
             tokenizer.add_special_tokens({name: SPECIAL[name]})
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(

@@ -161,7 +161,9 @@ def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
 def _model(recipe: Recipe, tokenizer) -> TextVAEModel:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "unk", "mask")}
     model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), **recipe.model, **ids))
-    values = recipe.generation.model_dump(exclude_none=True)
+    # transformers refuses to save what only sampling reads with a configuration that does not sample.
+    unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}
+    values = recipe.generation.model_dump(exclude_none=True, exclude=unused)
     model.generation_config = GenerationConfig(**{**model.generation_config.to_diff_dict(), **values})
     return model
 

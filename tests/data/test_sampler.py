@@ -1,0 +1,86 @@
+"""Batches of like length in an order that repeats."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from textvae.data.sampler import WINDOW, LengthGroupedSampler
+
+
+def batches(sampler, size):
+    order = list(sampler)
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 8, 9, 1000, 8 * WINDOW, 8 * WINDOW + 1, 20 * WINDOW + 5])
+def test_every_sentence_once_and_the_incomplete_batch_last(count):
+    lengths = np.random.default_rng(0).integers(1, 40, count)
+    sampler = LengthGroupedSampler(lengths, 8, 0)
+    assert len(sampler) == count
+    assert sorted(sampler) == list(range(count))
+    assert [len(batch) for batch in batches(sampler, 8)] == [8] * (count // 8) + [count % 8] * bool(count % 8)
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    lengths = list(range(1, 31)) * 10
+    first = list(LengthGroupedSampler(lengths, 4, 0))
+    torch.manual_seed(5)
+    np.random.seed(5)
+    sampler = LengthGroupedSampler(lengths, 4, 0)
+    assert list(sampler) == first
+    assert list(sampler) == first
+    assert list(LengthGroupedSampler(lengths, 4, 1)) != first
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert second != first
+    resumed = LengthGroupedSampler(lengths, 4, 0)
+    resumed.set_epoch(1)
+    assert list(resumed) == second
+
+
+def test_no_generator_is_consumed():
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    list(LengthGroupedSampler([3, 1, 2] * 100, 4, 0))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+def test_lengths_of_a_batch_are_alike_and_batches_come_in_random_order():
+    lengths = np.random.default_rng(1).integers(1, 60, 6400)
+    groups = batches(LengthGroupedSampler(lengths, 64, 0), 64)
+    spread = np.mean([np.ptp(lengths[group]) for group in groups])
+    # A window is all there is here: a hundred batches share 59 lengths.
+    assert spread <= 2
+    means = np.array([lengths[group].mean() for group in groups])
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3
+
+
+def test_equal_lengths_are_shuffled():
+    order = list(LengthGroupedSampler([7] * 1000, 10, 0))
+    neighbours = sum(abs(a - b) == 1 for a, b in itertools.pairwise(order))
+    assert neighbours < 20
+
+
+def test_a_window_is_a_random_part_of_the_corpus():
+    """Sentences that are neighbours in the file do not meet in every epoch."""
+    lengths = [5] * 50_000
+    sampler = LengthGroupedSampler(lengths, 10, 0)
+    group = next(set(batch) for batch in batches(sampler, 10))
+    assert max(group) - min(group) > 10_000
+
+
+def test_the_trainer_gets_a_new_order_for_each_epoch():
+    """accelerate's loader passes the epoch on."""
+    from accelerate import Accelerator
+
+    sampler = LengthGroupedSampler(list(range(1, 101)), 4, 0)
+    loader = torch.utils.data.DataLoader(list(range(100)), batch_size=4, sampler=sampler)
+    prepared = Accelerator(cpu=True).prepare(loader)
+    orders = []
+    for epoch in range(2):
+        prepared.set_epoch(epoch)
+        orders.append(torch.cat(list(prepared)).tolist())
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(100))
