@@ -54,27 +54,8 @@ PARTS += ["👩🏽‍🚀", "\ufffd", "“x”", "½"]
 def corpus() -> list[str]:
     """Sentences of invented words, with words of other scripts, runs and double spaces in between."""
     rng = random.Random(0)
-    syllables = [
-        "the",
-        "ca",
-        "at",
-        "ing",
-        "s",
-        "do",
-        "g",
-        "er",
-        "ha",
-        "n't",
-        "b",
-        "cd",
-        "o",
-        "mi",
-        "lu",
-        "19",
-        "90",
-        ",",
-    ]
-    words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(250)]
+    syllables = [a + b + c for a in "bcdfghlmnprst" for b in "aeiou" for c in ("", "n", "st", "'s", "19", ",")]
+    words = ["the", "cat", "sees", "dog", *("".join(rng.choices(syllables, k=rng.randint(1, 3))) for _ in range(400))]
     mixed = ["春眠不觉晓", "Zażółć gęślą jaźń", "привет мир", "hahaha ha", "aaa aa .... ..", "two  spaces", "한국어"]
     return [" ".join(rng.choices(words, k=8) + rng.choices(mixed, k=1)) for _ in range(700)]
 
@@ -97,6 +78,11 @@ def edited(model: bytes, change) -> bytes:
     return proto.SerializeToString()
 
 
+def round_scores(proto: ModelProto) -> None:
+    for piece in proto.pieces:
+        piece.score = round(piece.score * 256) / 256
+
+
 @pytest.fixture(scope="module", params=["unigram", "bpe"])
 def model_type(request):
     return request.param
@@ -111,7 +97,7 @@ def own(model_type, corpus):
 
 @pytest.mark.parametrize("make", MAKES)
 def test_same_ids_and_texts(make, model_type, corpus):
-    model = trained(corpus, model_type=model_type, **MAKES[make])
+    model = edited(trained(corpus, model_type=model_type, **MAKES[make]), round_scores)
     theirs, ours = spm.SentencePieceProcessor(model_proto=model), load_sentencepiece(model)
     reloaded = Tokenizer.from_str(ours.to_str())
     for text in generated(3, 2000):
@@ -124,6 +110,15 @@ def test_same_ids_and_texts(make, model_type, corpus):
     for _ in range(500):
         ids = rng.choices(sound, k=rng.randrange(7))
         assert ours.decode(ids, skip_special_tokens=False) == theirs.decode(ids), ids
+
+
+def test_other_scores_differ_only_where_segmentations_tie(corpus):
+    # Which of two orders of the same pieces is better is up to the rounding errors of the package.
+    model = trained(corpus)
+    theirs, ours = spm.SentencePieceProcessor(model_proto=model), load_sentencepiece(model)
+    pairs = [(theirs.encode(text), ours.encode(text).ids) for text in generated(6, 2000)]
+    assert all(sorted(one) == sorted(two) for one, two in pairs)
+    assert sum(one != two for one, two in pairs) < 60
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
@@ -217,6 +212,6 @@ def test_models_that_are_refused(corpus):
     with pytest.raises(ValueError, match=r"tokenizer\.path: .* pieces marked as unused"):
         load_sentencepiece(edited(model, lambda proto: setattr(proto.pieces[9], "type", 5)))
     with pytest.raises(ValueError, match=r"tokenizer\.path: .* a denormalizer"):
-        load_sentencepiece(edited(model, lambda proto: setattr(proto.denormalizer_spec, "precompiled_charsmap", b"x")))
+        load_sentencepiece(edited(model, lambda proto: proto.denormalizer_spec.CopyFrom(proto.normalizer_spec)))
     with pytest.raises(ValueError, match=r"tokenizer\.path: .* spaces that are not escaped"):
         load_sentencepiece(edited(model, lambda proto: setattr(proto.normalizer_spec, "escape_whitespaces", False)))

@@ -132,8 +132,10 @@ def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:
     """sacrebleu's tokenizer: zh for Chinese, none where texts are words between spaces already, else 13a."""
     if chinese:
         return "zh"
-    pre_tokenizer = json.loads(vae.tokenizer.backend_tokenizer.to_str())["model"]["type"]
-    return "none" if pre_tokenizer == "WordLevel" else "13a"
+    definition = json.loads(vae.tokenizer.backend_tokenizer.to_str())
+    # A tokenizer of characters is of the same type, and differs in what comes before.
+    words = definition["model"]["type"] == "WordLevel" and definition["pre_tokenizer"]["type"] != "FixedLength"
+    return "none" if words else "13a"
 
 
 def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], chinese: bool, advance) -> dict[str, Any]:

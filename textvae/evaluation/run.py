@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from transformers.utils import logging as transformers_logging
 
-from textvae.data.corpus import Corpus, load_corpus
+from textvae.data.corpus import SPLIT_NAMES, Corpus, load_corpus
 from textvae.data.encoding import encode_corpus
 from textvae.evaluation.report import evaluate_split
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import TextVAE
 from textvae.recipe import Recipe, load_recipe
+from textvae.validation import suggest
+
+logger = logging.getLogger(__name__)
 
 
 def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
@@ -29,31 +33,55 @@ def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
 
 
 def evaluate_run(
-    folder: Path,
+    folder: str | Path,
     split: str = "validation",
     samples: int = 500,
     overrides: list[str] | None = None,
     bf16: bool | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> tuple[dict[str, Any], TextVAE, Corpus]:
+) -> tuple[dict[str, Any], TextVAE, Dataset | None]:
     """Evaluates a finished run on a split of its corpus, or of another one (`data.source=...`).
 
+    Args:
+        folder: the run folder.
+        split: validation or test (or train).
+        samples: k of the importance-weighted bound.
+        overrides: `data.key=value`, such as `data.source=OTHER`.
+        bf16: precision of matrix products; None for what suits the machine.
+        progress: called with a stage, texts done and texts in all.
+
     Returns:
-        The metrics, the model and the corpus.
+        The metrics, the model, and the training texts of the run itself; None in place of these, and of the number of
+        samples copied from them, where another corpus is evaluated and the run's own is gone.
 
     Raises:
         ValueError: no such run, split or corpus.
     """
-    recipe = load_run_recipe(folder, overrides or [])
+    folder, overrides = Path(folder), overrides or []
+    if split not in SPLIT_NAMES:
+        raise ValueError(f"--split: {split!r} is not known; {suggest(split, list(SPLIT_NAMES))}")
+    for override in overrides:
+        if not override.startswith("data."):
+            raise ValueError(f"{override}: only keys of data can be changed for an evaluation, such as data.source=OTHER")
+    recipe = load_run_recipe(folder, overrides)
     vae = TextVAE.from_pretrained(folder)
     keep_freed_memory()
     transformers_logging.disable_progress_bar()
     corpus = load_corpus(recipe.data, recipe.label_is_optional)
-    if split not in corpus.splits:
-        raise ValueError(f"--split: {split!r} is not known; known: {', '.join(corpus.splits)}")
+    train = _training_texts(folder) if overrides else corpus.splits["train"]
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
     encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate")[split]
-    train_texts = (batch["text"] for batch in corpus.splits["train"].iter(batch_size=10_000))
+    train_texts = train and (batch["text"] for batch in train.iter(batch_size=10_000))
     metrics = evaluate_split(vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress)
-    return metrics, vae, corpus
+    return metrics, vae, train
+
+
+def _training_texts(folder: Path) -> Dataset | None:
+    """What the run was trained on, where it is still to be had."""
+    recipe = load_run_recipe(folder, [])
+    try:
+        return load_corpus(recipe.data, recipe.label_is_optional).splits["train"]
+    except ValueError as error:
+        logger.warning("the run's own training texts cannot be read, so copies of them are not counted: %s", error)
+        return None

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-# Below this sine of the angle the directions are as good as parallel and slerp's division loses all digits.
-PARALLEL = 1e-4
+# Below this sine of the angle the directions are as good as parallel, or opposite: there is no arc to go along.
+PARALLEL = 1e-3
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -44,7 +44,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     if norm_a == 0 or norm_b == 0:
         return lerp(a, b, t)
     unit_a, unit_b = a / norm_a, b / norm_b
-    angle = torch.arccos((unit_a @ unit_b).clamp(-1, 1))
+    # Not the arc cosine of the product, which keeps half of the digits near 0 and pi.
+    angle = 2 * torch.atan2((unit_a - unit_b).norm(), (unit_a + unit_b).norm())
     if torch.sin(angle) < PARALLEL:
         return lerp(a, b, t)
     t = t[:, None]

@@ -6,6 +6,7 @@ Shapes: N texts, D latent dimensions.
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +20,14 @@ from textvae.data.encoding import encode_texts
 from textvae.inference.geometry import path
 from textvae.modeling import TextVAEModel
 from textvae.tokenization import decode as to_texts
-from textvae.validation import suggest
+from textvae.validation import one_line, suggest
 
 BATCH = 256
 # What a field of GenerationConfig must hold to have no part in greedy decoding; None would be filled in by generate.
-_GREEDY = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
+_GREEDY = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
+CARD = "README.md"
+# What a model card says where the name of the model belongs.
+HERE = "this folder"
 
 
 class TextVAE:
@@ -32,11 +36,13 @@ class TextVAE:
     Args:
         model: a TextVAEModel.
         tokenizer: the fast tokenizer of its run.
+        card: the model card, in Markdown; saved and uploaded with the model.
     """
 
-    def __init__(self, model: TextVAEModel, tokenizer):
+    def __init__(self, model: TextVAEModel, tokenizer, card: str | None = None):
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.card = card
 
     # ---- Loading and saving ----
 
@@ -50,41 +56,59 @@ class TextVAE:
             **kwargs: of transformers' from_pretrained (revision, token, local_files_only, ...).
 
         Raises:
-            ValueError: there is no such run, or it is not a textvae model.
+            ValueError: there is no such run, or it is not a whole textvae model.
         """
         folder = Path(name)
         if folder.is_dir() and not (folder / "config.json").is_file():
             raise ValueError(f"{folder} is not a finished run: it has no config.json")
-        if not folder.exists() and (str(name).count("/") != 1 or str(name).startswith((".", "/", "~"))):
+        if not folder.is_dir() and not _may_be_on_the_hub(str(name)):
             raise ValueError(f"no such run: {name}")
         try:
-            model = TextVAEModel.from_pretrained(name, dtype=torch.float32, **kwargs)
+            model, info = TextVAEModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
             tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
-        except OSError as error:
-            raise ValueError(f"cannot load {name}: {' '.join(str(error).split())[:200]}") from None
+        except Exception as error:  # whatever a broken file raises, some of it from Rust without a class of its own
+            raise ValueError(f"cannot load {name}: {one_line(error, 200)}") from None
+        if info["missing_keys"]:
+            raise ValueError(f"cannot load {name}: its weights lack {sorted(info['missing_keys'])[0]} and others")
         if device is None:
             device = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
-        return cls(model.to(device), tokenizer)
+        card = folder / CARD
+        return cls(model.to(device), tokenizer, card.read_text(encoding="utf-8") if card.is_file() else None)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes model and tokenizer as any transformers model is written."""
+        """Writes model and tokenizer as any transformers model is written, and the model card."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.card:
+            (Path(folder) / CARD).write_text(self.card, encoding="utf-8")
 
-    def push_to_hub(self, name: str, **kwargs: Any) -> None:
-        """Uploads model, tokenizer and, where the run has one, the model card with its numbers.
+    def push_to_hub(
+        self,
+        name: str,
+        private: bool | None = None,
+        token: str | None = None,
+        commit_message: str = "Upload a textvae model",
+    ) -> str:
+        """Uploads model, tokenizer and model card to the Hugging Face Hub, in one commit.
 
         Args:
-            name: `user/model`.
-            **kwargs: of transformers' push_to_hub (private, token, commit_message, ...).
-        """
-        self.model.push_to_hub(name, **kwargs)
-        self.tokenizer.push_to_hub(name, **kwargs)
-        card = Path(self.model.config._name_or_path) / "README.md"
-        if card.is_file():
-            from huggingface_hub import ModelCard
+            name: `user/model`; made where it does not exist.
+            private: visibility of a new repository.
+            token: access token; the one of `hf auth login` when None.
+            commit_message: of the commit.
 
-            ModelCard.load(card).push_to_hub(name, token=kwargs.get("token"))
+        Returns:
+            The address of the repository.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        repo = api.create_repo(name, private=private, exist_ok=True)
+        card = self.card and self.card.replace(HERE, repo.repo_id)
+        with tempfile.TemporaryDirectory() as folder:
+            TextVAE(self.model, self.tokenizer, card).save_pretrained(folder)
+            api.upload_folder(repo_id=repo.repo_id, folder_path=folder, commit_message=commit_message)
+        return str(repo)
 
     # ---- Text to z ----
 
@@ -106,12 +130,14 @@ class TextVAE:
             (N,D), or (D,) for one text; float32, on the processor.
 
         Raises:
-            ValueError: a text is blank, or the model is a plain language model.
+            ValueError: a text is blank or no string, or the model is a plain language model.
         """
         one = isinstance(texts, str)
         texts = [texts] if one else list(texts)
         for number, text in enumerate(texts, 1):
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str):
+                raise ValueError(f"text {number} of {len(texts)} is a {type(text).__name__}, not a text")
+            if not text.strip():
                 raise ValueError(f"text {number} of {len(texts)} is blank: there is nothing to encode")
         generator = None if seed is None else torch.Generator(self.model.device).manual_seed(seed)
         dataset = encode_texts(texts, self.tokenizer)
@@ -128,12 +154,13 @@ class TextVAE:
 
     # ---- z to text ----
 
-    def decode(self, z: Tensor, seed: int | None = None, **generation: Any) -> list[str] | str:
+    def decode(self, z: Tensor, seed: int | None = None, streamer=None, **generation: Any) -> list[str] | str:
         """Texts of latent vectors.
 
         Args:
             z: (N,D), or (D,) for one.
             seed: of sampling.
+            streamer: one of transformers, which gets the tokens of one vector as they come.
             **generation: fields of transformers.GenerationConfig (do_sample, temperature, top_k, top_p, min_p,
                 num_beams, repetition_penalty, no_repeat_ngram_size, num_return_sequences, max_new_tokens, ...) over
                 those of the run, and allow_unknown=True to let the unknown word be generated.
@@ -156,7 +183,7 @@ class TextVAE:
         with seeded(seed), torch.no_grad():
             for start in range(0, len(rows), BATCH):
                 part = rows[start : start + BATCH].to(self.model.device)
-                ids = self.model.generate(z=part, generation_config=config, streamer=generation.get("streamer"))
+                ids = self.model.generate(z=part, generation_config=config, streamer=streamer)
                 texts += to_texts(self.tokenizer, ids.tolist())
         return texts[0] if one and len(texts) == 1 else texts
 
@@ -164,10 +191,9 @@ class TextVAE:
         """The run's way of decoding with some fields changed.
 
         Raises:
-            ValueError: an unknown field.
+            ValueError: an unknown field, or one that has no part in greedy decoding.
         """
         values = self.model.generation_config.to_diff_dict()
-        overrides = {key: value for key, value in overrides.items() if key != "streamer"}
         if overrides.pop("allow_unknown", False) and self.model.config.unk_token_id is not None:
             suppressed = values.get("suppress_tokens") or []
             values["suppress_tokens"] = [i for i in suppressed if i != self.model.config.unk_token_id]
@@ -177,6 +203,9 @@ class TextVAE:
                 raise ValueError(f"generation.{key}: unknown key; {suggest(key, [k for k in known if k[0] != '_'])}")
         values |= overrides
         if not values.get("do_sample"):
+            idle = sorted(_GREEDY.keys() & overrides.keys())
+            if idle:
+                raise ValueError(f"generation.{idle[0]}: has no part in greedy decoding; set do_sample as well")
             values |= _GREEDY
         values.pop("transformers_version", None)
         return GenerationConfig(**values)
@@ -229,6 +258,12 @@ class TextVAE:
             self.encode(end) if isinstance(end, str) else torch.as_tensor(end, dtype=torch.float32) for end in (a, b)
         ]
         return self.decode(path(*ends, steps, method), seed=seed, **{"do_sample": False, **generation})
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    """Whether a name that is no folder has the form `user/model`, and `user` is no folder here."""
+    user, slash, model = name.partition("/")
+    return bool(slash and model) and "/" not in model and user[:1] not in (".", "~", "") and not Path(user).is_dir()
 
 
 @contextlib.contextmanager

@@ -191,11 +191,13 @@ def _normalizers(proto: ModelProto, stand_ins: dict[str, str], frozen: dict[str,
     if spec.remove_extra_whitespaces:
         steps.append(normalizers.Replace(Regex(rf"(?<=\A{SPACE}) +" if as_prefix else r"\A +"), ""))
         steps.append(normalizers.Replace(Regex(" {2,}"), " "))
+    if spec.add_dummy_prefix and as_suffix:
+        steps.append(normalizers.Replace(Regex(r"(?<!\A)\z"), _MARK))
     steps.append(normalizers.Replace(" ", SPACE))
     if spec.remove_extra_whitespaces:
-        steps.append(normalizers.Replace(Regex(rf"{SPACE}+\z"), ""))
+        steps.append(normalizers.Replace(Regex(rf"{SPACE}+(?={_MARK}?\z)"), ""))
     if spec.add_dummy_prefix and as_suffix:
-        steps.append(normalizers.Replace(Regex(r"(?<!\A)\z"), SPACE))
+        steps.append(normalizers.Replace(_MARK, SPACE))
     return [*steps, *_replace_all(frozen)]
 
 
