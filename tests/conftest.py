@@ -1,11 +1,11 @@
 """Small things that tests share: a corpus, a tokenizer, models that fit in a thimble."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
-# Removed when the process ends.
-CACHE = tempfile.TemporaryDirectory(prefix="textvae-tests-")
-os.environ["HF_DATASETS_CACHE"] = CACHE.name
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="textvae-tests-")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -17,6 +17,7 @@ from textvae.modeling import TextVAEModel
 from textvae.tokenization import TokenizerConfig, make_tokenizer
 
 torch.set_num_threads(1)
+atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 ENCODERS = {
     "gru": {"kind": "recurrent", "cell": "gru", "embedding_size": 12, "hidden_size": 10},

@@ -15,7 +15,7 @@ _PLACES = {
     "train": "textvae.training.run",
 }
 
-__all__ = [*_PLACES, "__version__"]  # noqa: PLE0604
+__all__ = [*_PLACES, "__version__"]
 
 
 def __getattr__(name: str):

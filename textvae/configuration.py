@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import field
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import Field, field_validator
 from transformers import PreTrainedConfig
 
 from textvae import registry
-from textvae.validation import Section, parse_section
+from textvae.validation import Section, parse_section, suggest
 
 
 class LatentConfig(Section):
@@ -62,6 +63,11 @@ class TextVAEConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
+        # PreTrainedConfig keeps any name it is given; one that looks like a part is a part misspelt.
+        parts = ["vocab_size", "encoder", "latent", "decoder"]
+        for name in kwargs:
+            if difflib.get_close_matches(name, parts, n=1, cutoff=0.8):
+                raise ValueError(f"{name}: unknown key; {suggest(name, parts)}")
         if type(self.vocab_size) is not int or self.vocab_size < 0:
             raise ValueError(f"vocab_size: {self.vocab_size!r} is not allowed; it is the tokenizer's number of ids")
         self.latent = parse_section(LatentConfig, self.latent, "model.latent").model_dump()

@@ -149,7 +149,8 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def _find(path: str) -> Path:
-    folders = [Path("configs"), Path(__file__).parents[1] / "configs"]
+    # Of the working directory, of a source tree, of an installed package.
+    folders = [Path("configs"), Path(__file__).parents[1] / "configs", Path(__file__).parent / "configs"]
     candidates = [Path(path)] + [folder / f"{path}.yaml" for folder in folders if "/" not in path]
     for candidate in candidates:
         if candidate.exists():

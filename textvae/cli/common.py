@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import sys
+from logging.handlers import MemoryHandler
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +25,10 @@ Decoding = Annotated[
 ]
 
 
+# Notices wait here until a command is under way, so that a mistake found before is told in one line.
+NOTICES = MemoryHandler(10_000, flushLevel=logging.WARNING)
+
+
 def quiet() -> None:
     """Keeps libraries from talking over the command; textvae's own notices go to stderr."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -30,10 +36,18 @@ def quiet() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
+    NOTICES.setTarget(handler)
+    NOTICES.capacity = 10_000
     logger = logging.getLogger("textvae")
-    logger.addHandler(handler)
+    logger.handlers = [NOTICES]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def under_way() -> None:
+    """Shows the notices that wait, and those to come at once."""
+    NOTICES.flush()
+    NOTICES.capacity = 1
 
 
 class _Lines(logging.Formatter):
@@ -57,22 +71,32 @@ def decoding(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
     """Fields of generation from `--set` and from named options that were given.
 
     Raises:
-        ValueError: a pair without "=", or a value of the wrong type or out of range.
+        ValueError: a pair without "=", an unknown field, or a value of the wrong type or out of range.
     """
     import yaml
+    from pydantic import Field
 
     from textvae.recipe import GenerationSection
     from textvae.validation import parse_section
+
+    class Options(GenerationSection):
+        """What a recipe may say, and what makes sense for one command alone."""
+
+        num_return_sequences: int = Field(1, ge=1)
+        min_new_tokens: int | None = Field(None, ge=0)
+        length_penalty: float = 1.0
+        allow_unknown: bool = False
 
     values = {key: value for key, value in named.items() if value is not None}
     for pair in pairs or []:
         key, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"--set {pair}: wanted KEY=VALUE, for instance temperature=0.8")
-        values[key] = yaml.safe_load(text)
-    own = {key: value for key, value in values.items() if key in GenerationSection.model_fields}
-    checked = parse_section(GenerationSection, own, "generation").model_dump(include=set(own))
-    return {**values, **checked}
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            values[key] = text
+    return parse_section(Options, values, "generation").model_dump(include=set(values))
 
 
 def texts_from(arguments: list[str] | None) -> list[str]:
@@ -99,12 +123,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def metrics_table(metrics: dict[str, Any]):
-    """A two-column table of the numbers that are defined."""
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None, pad_edge=False)
+def print_metrics(metrics: dict[str, Any]) -> None:
+    """The numbers that are defined as a table on stdout."""
     for key, value in metrics.items():
-        if value is not None and value != "":
-            table.add_row(key, f"{value:.4f}" if isinstance(value, float) else str(value))
-    return table
+        if value is not None:
+            print(f"{key:<24}{f'{value:.4f}' if isinstance(value, float) else value}")
+
+
+def indent(text: str, mark: str) -> str:
+    """A text behind a mark, its further lines under its first."""
+    return mark + text.replace("\n", "\n" + " " * len(mark))
+
+
+def check_folder(path: Path) -> None:
+    """Raises ValueError where a file could not be written for want of a folder."""
+    if not path.parent.is_dir():
+        raise ValueError(f"OUT: there is no folder {path.parent}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, load, print_json
+from textvae.cli.common import Decoding, Json, RunFolder, Seed, check_folder, decoding, load, print_json
 
 
 def run(
@@ -27,8 +27,11 @@ def run(
     path = Path(target)
     if target != "-" and path.suffix not in (".txt", ".jsonl"):
         raise ValueError(f"OUT: {target} has an unknown ending; known: .txt, .jsonl, or - for stdout")
+    if target != "-":
+        check_folder(path)
+    generation = {"do_sample": sample, **decoding(options)}
     z = read_vectors(Path(source))
-    texts = load(run).decode(z, seed=seed, **{"do_sample": sample, **decoding(options)})
+    texts = load(run).decode(z, seed=seed, **generation)
     if target == "-":
         if json:
             print_json({"texts": texts})

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Json, RunFolder, Seed, load, print_json
+from textvae.cli.common import Json, RunFolder, Seed, check_folder, load, print_json, texts_from
 
 
 def run(
@@ -23,11 +23,11 @@ def run(
     """Write the latent vectors of texts to a file; blank texts are left out and counted."""
     from pathlib import Path
 
-    from textvae.cli.common import texts_from
     from textvae.cli.vectors import check_suffix, write_vectors
     from textvae.data.files import SUFFIXES, read_texts
 
     check_suffix(Path(target))
+    check_folder(Path(target))
     if source == "-":
         rows = texts_from(["-"])
     else:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Json, RunFolder, metrics_table, print_json, quiet
+from textvae.cli.common import Json, indent, print_json, print_metrics, quiet
 
 
 def run(
-    run: RunFolder,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=OTHER.")
     ] = None,
@@ -29,20 +29,25 @@ def run(
     from textvae.evaluation.run import evaluate_run
     from textvae.evaluation.text import is_chinese, nearest_lines
 
-    bars = Bars()
     folder = Path(run)
-    metrics, vae, corpus = evaluate_run(folder, split, samples, overrides, False if fp32 else None, bars.stage)
+    with Bars() as bars:
+        metrics, vae, train = evaluate_run(folder, split, samples, overrides, False if fp32 else None, bars.stage)
     # Another corpus than the run's own must not overwrite the run's numbers.
     if not overrides:
         write_json(folder / ("metrics.json" if split == "validation" else f"metrics-{split}.json"), metrics)
-    if json:
-        print_json(metrics)
-    else:
-        from rich.console import Console
-
-        Console().print(metrics_table(metrics))
-    if nearest:
+    found = []
+    if nearest and train:
         texts = vae.sample(nearest, seed=0)
-        batches = (batch["text"] for batch in corpus.splits["train"].iter(batch_size=10_000))
-        for text, (overlap, line) in zip(texts, nearest_lines(texts, batches, is_chinese(texts)), strict=True):
-            print(f"{text}\n    {overlap:.2f}  {line}")
+        batches = (batch["text"] for batch in train.iter(batch_size=10_000))
+        lines = nearest_lines(texts, batches, is_chinese(texts))
+        found = [
+            {"sample": text, "nearest": line, "overlap": overlap}
+            for text, (overlap, line) in zip(texts, lines, strict=True)
+        ]
+    if json:
+        print_json({**metrics, "nearest": found} if nearest else metrics)
+        return
+    print_metrics(metrics)
+    for row in found:
+        overlap = f"  {row['overlap']:.2f}  "
+        print("", row["sample"], indent(row["nearest"], overlap), sep="\n")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, load, print_json
+from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, indent, load, print_json, texts_from
 
 
 class Method(StrEnum):
@@ -19,8 +19,9 @@ class Method(StrEnum):
 
 def run(
     run: RunFolder,
-    a: Annotated[str, typer.Argument(metavar="A", help="Text to start from.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Text to arrive at.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="A B", help="Texts to start from and to arrive at; or lines on stdin.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=2, help="Texts on the way, both ends counted.")] = 7,
     method: Annotated[Method, typer.Option(help="Along the sphere, or straight.")] = Method.slerp,
     seed: Seed = None,
@@ -28,15 +29,19 @@ def run(
     json: Json = False,
 ) -> None:
     """Walk from one text to another through the latent space."""
-    texts = load(run).interpolate(a, b, steps, method.value, seed=seed, **decoding(options))
+    generation = decoding(options)
+    ends = texts_from(texts)
+    if len(ends) != 2:
+        raise ValueError(f"A B: wanted 2 texts, got {len(ends)}")
+    path = load(run).interpolate(*ends, steps, method.value, seed=seed, **generation)
     if json:
-        print_json({"a": a, "b": b, "method": method.value, "steps": texts})
+        print_json({"a": ends[0], "b": ends[1], "method": method.value, "steps": path})
         return
-    print(path_lines(a, b, texts))
+    print(path_lines(*ends, path))
 
 
 def path_lines(a: str, b: str, texts: list[str]) -> str:
     """A path as lines, with the originals above its ends."""
     width = len(str(len(texts)))
-    rows = [f"{number:>{width}}  {text}" for number, text in enumerate(texts, 1)]
-    return "\n".join([f"from: {a}", f"to:   {b}", "", *rows])
+    rows = [indent(text, f"{number:>{width}}  ") for number, text in enumerate(texts, 1)]
+    return "\n".join([indent(a, "from: "), indent(b, "to:   "), "", *rows])

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from textvae.cli import decode, encode, evaluate, interpolate, quickstart, reconstruct, sample, train
+from textvae.cli import common, decode, encode, evaluate, interpolate, quickstart, reconstruct, sample, train
 
 app = typer.Typer(
     name="textvae",
@@ -23,12 +23,12 @@ def main() -> None:
     """Runs a command; what a user did wrong is one line on stderr and exit status 2."""
     try:
         app()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        from textvae.validation import one_line
+
+        message = error
+        if isinstance(error, OSError) and error.strerror:
+            message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        common.NOTICES.buffer.clear()
+        print(f"error: {one_line(message, 1000)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)

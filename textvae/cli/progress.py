@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
+from textvae.cli.common import under_way
+
 
 class Bars(TrainerCallback):
     """A bar for training with the last loss, rate, distortion and beta; a line for each evaluation.
@@ -31,7 +33,14 @@ class Bars(TrainerCallback):
         self.task = None
         self.stages: dict[str, Any] = {}
 
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.progress.stop()  # which gives the terminal its cursor back
+
     def on_train_begin(self, args, state, control, **kwargs):
+        under_way()
         self.progress.start()
         self.task = self.progress.add_task("training", total=state.max_steps, completed=state.global_step, numbers="")
 
@@ -44,7 +53,7 @@ class Bars(TrainerCallback):
                 f"{name} {logs[name]:.2f}" for name in ("loss", "distortion", "rate", "beta") if name in logs
             )
             self.progress.update(self.task, numbers=numbers)
-            if not self.console.is_terminal and state.global_step % (10 * args.logging_steps) == 0:
+            if not self.console.is_terminal and state.global_step % (10 * state.logging_steps) == 0:
                 self.console.print(f"step {state.global_step}/{state.max_steps}  {numbers}")
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
@@ -63,6 +72,7 @@ class Bars(TrainerCallback):
     def stage(self, name: str, done: int, total: int) -> None:
         """Advances the bar of a stage of evaluation."""
         if name not in self.stages:
+            under_way()
             if not self.progress.live.is_started:
                 self.progress.start()
             self.stages[name] = self.progress.add_task(name, total=total, numbers="")

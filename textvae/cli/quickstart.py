@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Json, print_json, quiet
+from textvae.cli.common import Json, indent, print_json, quiet
 from textvae.cli.interpolate import path_lines
 
 
@@ -24,6 +24,7 @@ def run(
     output_dir: Annotated[str | None, typer.Option(help="Run folder; runs/quickstart-CORPUS when left out.")] = None,
     seed: Annotated[int, typer.Option(help="Of training and of what is shown.")] = 0,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Shorter or longer training.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     json: Json = False,
 ) -> None:
     """Train on a sample corpus in about three minutes, then sample, reconstruct and interpolate."""
@@ -37,9 +38,9 @@ def run(
     from textvae.cli.progress import Bars
     from textvae.training.run import train
 
-    bars = Bars()
-    # The folder is the command's own, so a second quickstart replaces the first.
-    result = train(recipe, overwrite=output_dir is None, callbacks=[bars], progress=bars.stage)
+    with Bars() as bars:
+        # A folder that the user has not named is the command's own, so a second quickstart replaces the first.
+        result = train(recipe, overwrite=overwrite or output_dir is None, callbacks=[bars], progress=bars.stage)
     vae, held_out = result.vae, result.splits["test"]["text"][:]
     shown = {
         "samples": vae.sample(8, seed=seed),
@@ -67,15 +68,15 @@ def report(result, shown: dict) -> str:
     lines = [f"Trained in {result.training_seconds / 60:.1f} minutes. On {m['sentences']} validation texts:", ""]
     lines += [f"  {name:<15} {text}" for name, text in numbers]
     lines += ["", "Eight samples from the prior:", ""]
-    lines += [_indent(text) for text in shown["samples"]]
+    lines += [indent(text, "  ") for text in shown["samples"]]
     lines += ["", "Four held-out texts and their reconstructions:", ""]
     for original, copy in zip(shown["originals"], shown["reconstructions"], strict=True):
-        lines += [_indent(original), _indent(copy, "-> "), ""]
+        lines += [indent(original, "  "), indent(copy, "  -> "), ""]
     lines += ["Seven steps between two held-out texts:", ""]
-    lines += [_indent(path_lines(shown["a"], shown["b"], shown["interpolation"])), ""]
+    lines += [indent(path_lines(shown["a"], shown["b"], shown["interpolation"]), "  "), ""]
     folder = result.folder
     lines += [
-        f"The run lies in {folder} (model, tokenizer, metrics.json, samples.txt, README.md). Next:",
+        f"The run lies in {folder} (model, tokenizer, metrics.json, samples.txt, README.md, report.html). Next:",
         "",
         f'  textvae interpolate {folder} "{_one_line(shown["a"])}" "{_one_line(shown["originals"][0])}"',
         f"  textvae sample {folder} -n 20 --temperature 0.8",
@@ -86,8 +87,3 @@ def report(result, shown: dict) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _indent(text: str, mark: str = "") -> str:
-    pad = " " * len(mark)
-    return "\n".join(f"  {mark if row == 0 else pad}{line}" for row, line in enumerate(text.split("\n")))

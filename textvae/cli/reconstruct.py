@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, load, print_json, texts_from
+from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, indent, load, print_json, texts_from
 
 
 def run(
@@ -23,5 +23,6 @@ def run(
     if json:
         print_json({"originals": originals, "reconstructions": copies})
         return
-    for original, copy in zip(originals, copies, strict=True):
-        print(f"{original}\n  -> {copy}")
+    each = len(copies) // len(originals)  # more than 1 with num_return_sequences
+    for number, original in enumerate(originals):
+        print(original, *(indent(copy, "  -> ") for copy in copies[number * each : (number + 1) * each]), sep="\n")

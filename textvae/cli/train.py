@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Json, metrics_table, print_json, quiet
+from textvae.cli.common import Json, print_json, print_metrics, quiet
 
 
 def run(
@@ -26,10 +26,14 @@ def run(
     from textvae.cli.progress import Bars
     from textvae.training.run import train
 
-    bars = Bars()
-    result = train(recipe, resume, overwrite, [bars], bars.stage)
+    with Bars() as bars:
+        try:
+            result = train(recipe, resume, overwrite, [bars], bars.stage)
+        except KeyboardInterrupt:
+            bars.console.print("stopped; the same command with --resume goes on from the last checkpoint")
+            raise
     if json:
         print_json(result.metrics)
         return
-    bars.console.print(metrics_table(result.metrics))
-    bars.console.print(f"run: {result.folder}")
+    print_metrics(result.metrics)
+    print(f"run: {result.folder}")

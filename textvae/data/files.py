@@ -229,7 +229,7 @@ def _read_parquet(path: Path, columns: list[str]) -> Iterator[Row]:
 
     number = 0
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=CHUNK)  # page by page, however long a row group
         wanted = columns if columns and set(columns) <= set(file.schema_arrow.names) else None
         for batch in file.iter_batches(batch_size=1024, columns=wanted):
             for row in batch.to_pylist():

@@ -62,7 +62,9 @@ def evaluate_run(
         raise ValueError(f"--split: {split!r} is not known; {suggest(split, list(SPLIT_NAMES))}")
     for override in overrides:
         if not override.startswith("data."):
-            raise ValueError(f"{override}: only keys of data can be changed for an evaluation, such as data.source=OTHER")
+            raise ValueError(
+                f"{override}: only keys of data can be changed for an evaluation, such as data.source=OTHER"
+            )
     recipe = load_run_recipe(folder, overrides)
     vae = TextVAE.from_pretrained(folder)
     keep_freed_memory()

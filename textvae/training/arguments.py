@@ -58,7 +58,6 @@ class TextVAETrainingArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.bf16 is None:
             self.bf16 = has_fast_bf16(self.use_cpu) and not self.fp16
-        for name in ("ema_decay",):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"training.{name}: {getattr(self, name)} is not in [0, 1)")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"training.ema_decay: {self.ema_decay} is not in [0, 1)")
         super().__post_init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from textvae.data.corpus import Corpus
-from textvae.inference.text_vae import TextVAE
+from textvae.inference.text_vae import HERE, TextVAE
 from textvae.recipe import Recipe
 
 _ROWS = (
@@ -49,7 +49,7 @@ def model_card(recipe: Recipe, metrics: dict[str, Any], corpus: Corpus, vae: Tex
             "tags: [textvae, variational-autoencoder]",
             "---",
             "",
-            f"# {recipe.output_dir.name}",
+            f"# {recipe.output_dir.resolve().name}",
             "",
             f"A variational autoencoder of text ({kind}, {vae.latent_size} latent dimensions), trained with textvae on "
             f"`{recipe.data.source}` ({sizes} texts)"
@@ -72,7 +72,7 @@ def model_card(recipe: Recipe, metrics: dict[str, Any], corpus: Corpus, vae: Tex
             "```python",
             "from textvae import TextVAE",
             "",
-            'vae = TextVAE.from_pretrained("this folder")',
+            f'vae = TextVAE.from_pretrained("{HERE}")',
             "vae.sample(8, seed=0)",
             *([use] if vae.latent_size else []),
             "```",

@@ -53,9 +53,9 @@ class WeightAverage:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes over what `state_dict` gave."""
-        self.updates = int(state.pop("updates"))
-        for name, value in state.items():
-            self.average[name].copy_(value)
+        self.updates = int(state["updates"])
+        for name, average in self.average.items():
+            average.copy_(state[name])
 
     @torch.no_grad()
     def _write(self, values: dict[str, Tensor]) -> None:

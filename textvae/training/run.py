@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -11,26 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+from datasets import DatasetDict
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig, TrainerCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 from textvae import registry
 from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus
 from textvae.data.encoding import encode_corpus
+from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.report import evaluate_split, write_json
 from textvae.hardware import keep_freed_memory
-from textvae.inference.text_vae import TextVAE
+from textvae.inference.text_vae import CARD, TextVAE
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
 from textvae.tokenization import batches, make_tokenizer
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.card import model_card
+from textvae.training.page import report_page
 from textvae.training.trainer import TextVAETrainer
 
 logger = logging.getLogger(__name__)
+
+RECIPE, CHECKPOINTS, LOGS = "textvae.yaml", "checkpoints", "logs"
 
 
 @dataclass
@@ -50,8 +57,13 @@ class Run:
     vae: TextVAE
     metrics: dict[str, Any]
     corpus: Corpus
-    splits: Any
+    splits: DatasetDict
     training_seconds: float
+
+    @property
+    def name(self) -> str:
+        """The folder's own."""
+        return self.folder.resolve().name
 
 
 def train(
@@ -79,11 +91,13 @@ def train(
     check_output(folder, resume, overwrite)
     transformers_logging.disable_progress_bar()
     keep_freed_memory()
+    checkpoint = _last_checkpoint(folder) if resume else None
+    if checkpoint:
+        _check_resumed(recipe, folder)
     corpus = load_corpus(recipe.data, recipe.label_is_optional)
-    checkpoint = get_last_checkpoint(folder / "checkpoints") if resume and (folder / "checkpoints").is_dir() else None
     tokenizer = _tokenizer(recipe, corpus, folder if checkpoint else None)
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong)
-    args = TextVAETrainingArguments(output_dir=str(folder / "checkpoints"), **recipe.training)
+    args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     if len(splits["train"]) < args.train_batch_size:
         raise ValueError(
             f"{recipe.data.source}: {len(splits['train'])} training texts are fewer than one batch of "
@@ -93,23 +107,17 @@ def train(
     model = _model(recipe, tokenizer)
     if args.init_from and not checkpoint:
         _init_from(model, Path(args.init_from))
-    if folder.exists() and not resume:
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "textvae.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    tokenizer.save_pretrained(folder)
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(folder / "logs"))
-    trainer = TextVAETrainer(
-        model=model,
-        args=args,
-        objective=registry.build("objective", recipe.objective),
-        train_dataset=splits["train"],
-        eval_dataset=splits["validation"],
-        processing_class=tokenizer,
-        callbacks=callbacks,
-    )
-    start = time.time()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    objective = registry.build("objective", recipe.objective)
+    _make_folder(recipe, tokenizer, keep=resume)
+    trainer, start = None, time.time()
+    try:
+        trainer = TextVAETrainer(model, args, objective, splits["train"], splits["validation"], tokenizer, callbacks)
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except Exception:
+        # Something that transformers refuses only now: a folder without a single step is no run.
+        if not resume and not (trainer and trainer.state.global_step):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     best = trainer.finish()
     seconds = time.time() - start
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
@@ -119,10 +127,34 @@ def train(
     metrics = evaluate_split(
         vae, splits["validation"], "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
     )
-    write_json(folder / "metrics.json", metrics)
-    (folder / "samples.txt").write_text("\n".join(vae.sample(50, seed=args.seed)) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(model_card(recipe, metrics, corpus, vae, seconds), encoding="utf-8")
-    return Run(folder, vae, metrics, corpus, splits, seconds)
+    run = Run(folder, vae, metrics, corpus, splits, seconds)
+    _write_up(run, recipe, trainer.state.log_history, args)
+    return run
+
+
+def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: TextVAETrainingArguments) -> None:
+    """metrics.json, samples.txt, README.md, report.html and the history of training in the run folder."""
+    folder, vae, validation = run.folder, run.vae, run.splits["validation"]
+    write_json(folder / "metrics.json", run.metrics)
+    (folder / LOGS).mkdir(exist_ok=True)
+    with (folder / LOGS / "history.jsonl").open("w", encoding="utf-8") as file:
+        for row in history:
+            broken = {key: None for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
+            file.write(json.dumps(row | broken, allow_nan=False) + "\n")
+    samples = vae.sample(50, seed=args.seed)
+    gap = "\n\n" if any("\n" in text for text in samples) else "\n"
+    (folder / "samples.txt").write_text(gap.join(samples) + "\n", encoding="utf-8")
+    vae.card = model_card(recipe, run.metrics, run.corpus, vae, run.training_seconds)
+    (folder / CARD).write_text(vae.card, encoding="utf-8")
+    copies, path, dimensions = [], None, None
+    if vae.latent_size:
+        some = validation.select(range(min(1000, len(validation))))
+        dimensions = evaluate_bound(vae.model, some, bf16=args.bf16).rate_per_dimension
+        texts = some["text"][:8]
+        copies = list(zip(texts, vae.reconstruct(texts), strict=True))
+        path = (texts[0], texts[-1], vae.interpolate(texts[0], texts[-1]))
+    page = report_page(run.name, run.metrics, history, dimensions, samples[:20], copies, path)
+    (folder / "report.html").write_text(page, encoding="utf-8")
 
 
 def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
@@ -136,7 +168,7 @@ def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir: {folder} is a file")
     if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / "textvae.yaml").is_file():
+        if not (folder / RECIPE).is_file():
             raise ValueError(f"output_dir: {folder} is not empty and holds no run; choose another folder")
         if not (resume or overwrite):
             raise ValueError(
@@ -145,6 +177,40 @@ def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
             )
     elif resume:
         raise ValueError(f"--resume: there is no run in {folder}")
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint that was written to its end, which is what the trainer's state tells."""
+    whole = [path.parent for path in (folder / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def _check_resumed(recipe: Recipe, folder: Path) -> None:
+    """Refuses to go on with another model or tokenizer than the run's."""
+    old, new = (yaml.safe_load(text) for text in ((folder / RECIPE).read_text(encoding="utf-8"), recipe.to_yaml()))
+    different = [name for name in ("tokenizer", "model") if old[name] != new[name]]
+    if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
+        different.append("training.ema_decay")
+    if different:
+        raise ValueError(
+            f"--resume: {' and '.join(different)} differ from {folder / RECIPE}, with which the run was begun; go on "
+            "with that recipe, or choose another output_dir"
+        )
+
+
+def _make_folder(recipe: Recipe, tokenizer, keep: bool) -> None:
+    """The run folder, empty unless it is to be kept, with the recipe and the tokenizer."""
+    folder = recipe.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in [] if keep else folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
+    tokenizer.save_pretrained(folder)
+    # The only way to tell transformers where TensorBoard's files go.
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS)
 
 
 def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):

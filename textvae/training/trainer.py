@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from textvae.data.collator import Collator
 from textvae.data.sampler import LengthGroupedSampler
@@ -68,7 +69,11 @@ class TextVAETrainer(Trainer):
         self._sums: dict[str, torch.Tensor | float] = {}
         self._collapse_reported = False
         self.add_callback(_AfterStep(self))
-        self.remove_callback(PrinterCallback)  # callers show progress in their own way
+        # Both print to stdout; callers show progress in their own way.
+        self.remove_callback(PrinterCallback)
+        self.remove_callback(ProgressCallback)
+        # transformers sets this; it would be saved with the model, and generation has a setting of its own.
+        del self.model.config.use_cache
 
     @property
     def progress(self) -> float:
@@ -125,6 +130,11 @@ class TextVAETrainer(Trainer):
             bound = evaluate_bound(self.model, dataset, bf16=self.args.bf16)
             self._log_reconstructions(dataset)
         metrics = {"nll": float(bound.nll.double().mean()), "distortion": float(bound.distortion.double().mean())}
+        if not math.isfinite(metrics["nll"]):
+            raise ValueError(
+                f"training has diverged: nll is {metrics['nll']} at step {self.state.global_step}; lower "
+                "training.learning_rate or training.max_grad_norm, or set training.bf16=false"
+            )
         if self.model.config.latent_size:
             metrics |= {"rate": float(bound.rate.double().mean()), "active_units": active_units(bound.mu)}
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
@@ -168,7 +178,7 @@ class TextVAETrainer(Trainer):
     def _comparable(self) -> list[tuple[float, int]]:
         """Metric and step of the evaluations so far at which beta had its final value, best first."""
         key = f"eval_{self.objective.selects_by}"
-        rows = [row for row in self.state.log_history if key in row]
+        rows = [row for row in self.state.log_history if key in row and row["step"]]
         steps = max(1, self.state.max_steps)
         return sorted((row[key], row["step"]) for row in rows if self.objective.warmed_up(row["step"] / steps))
 
@@ -184,12 +194,15 @@ class TextVAETrainer(Trainer):
             self.control.should_training_stop |= 0 < patience <= sum(row[1] > ranked[0][1] for row in ranked)
             return False
         if self.args.should_save:
-            folder = Path(self.args.output_dir) / BEST_FOLDER
-            folder.mkdir(parents=True, exist_ok=True)
-            with self.weights():
-                weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
-                save_file(weights, folder / "model.safetensors")
+            self._save_best()
         return True
+
+    def _save_best(self) -> None:
+        folder = Path(self.args.output_dir) / BEST_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with self.weights():
+            weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
+            save_file(weights, folder / "model.safetensors")
 
     def finish(self) -> dict[str, float]:
         """Gives the model the best weights found, after a last evaluation if the last step had none.
@@ -197,11 +210,19 @@ class TextVAETrainer(Trainer):
         Returns:
             `step` and the metric by which it was chosen.
         """
-        if all(row.get("step") != self.state.global_step for row in self.state.log_history if "eval_nll" in row):
+        key = f"eval_{self.objective.selects_by}"
+        if all(row["step"] != self.state.global_step for row in self.state.log_history if key in row):
             self._determine_best_metric(self.evaluate())
-        value, step = self._comparable()[0]
+        ranked = self._comparable()
+        if not ranked:
+            logger.warning("training ended before beta had reached its final value: the last weights are kept")
+            self._save_best()
+            last = next(row for row in reversed(self.state.log_history) if key in row)
+            ranked = [(last[key], last["step"])]
+        # Under bf16, training wraps the model's forward; what is handed on is the model as it would be loaded.
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.load_state_dict(load_file(Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors"))
-        return {"step": step, f"eval_{self.objective.selects_by}": value}
+        return {"step": ranked[0][1], key: ranked[0][0]}
 
     # ---- Checkpoints ----
 
