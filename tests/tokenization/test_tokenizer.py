@@ -179,7 +179,8 @@ def pretrained(make: str, texts: list[str]) -> PreTrainedTokenizerFast:
     special = {"gpt2": ["<|endoftext|>"], "bare": [], "shared": ["<s>", "</s>", "<unk>"]}[make]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(
-        texts, trainers.BpeTrainer(300, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        texts,
+        trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     if make == "gpt2":
         return GPT2TokenizerFast(tokenizer_object=backend)

@@ -66,9 +66,9 @@ def evaluate_run(
                 f"{override}: only keys of data can be changed for an evaluation, such as data.source=OTHER"
             )
     recipe = load_run_recipe(folder, overrides)
-    vae = TextVAE.from_pretrained(folder)
-    keep_freed_memory()
     transformers_logging.disable_progress_bar()
+    keep_freed_memory()
+    vae = TextVAE.from_pretrained(folder)
     corpus = load_corpus(recipe.data, recipe.label_is_optional)
     train = _training_texts(folder) if overrides else corpus.splits["train"]
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -81,6 +82,8 @@ def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedT
     tokenizer.train_from_iterator(texts, trainer)
     if config.kind == "word":
         tokenizer.model = _without_twins(tokenizer.get_vocab())
+    if config.kind == "unigram":
+        tokenizer.model = _in_order(tokenizer)
     return wrap(tokenizer)
 
 
@@ -196,6 +199,18 @@ def _unigram(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+
+
+def _in_order(tokenizer: Tokenizer) -> models.Unigram:
+    # The trainer goes by a hash table: the ids, and the scores of bytes that no text has (0.0001 apart, from the least
+    # score up), differ from run to run.
+    vocab = json.loads(tokenizer.to_str())["model"]["vocab"]
+    special, learnt = vocab[: len(SPECIAL)], vocab[len(SPECIAL) :]
+    least = round(min(score for _, score in learnt), 6)
+    unseen = least + 0.0001 * 256
+    scores = {token: least if len(token) == 1 and score < unseen else round(score, 6) for token, score in learnt}
+    ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    return models.Unigram([*map(tuple, special), *ordered], unk_id=list(SPECIAL).index("unk_token"))
 
 
 def _existing(path: str) -> Path:

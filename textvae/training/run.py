@@ -226,7 +226,7 @@ def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
 
 def _model(recipe: Recipe, tokenizer) -> TextVAEModel:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "unk", "mask")}
-    model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), **recipe.model, **ids))
+    model = TextVAEModel(TextVAEConfig(vocab_size=max(tokenizer.get_vocab().values()) + 1, **recipe.model, **ids))
     # transformers refuses to save what only sampling reads with a configuration that does not sample.
     unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}
     values = recipe.generation.model_dump(exclude_none=True, exclude=unused)
