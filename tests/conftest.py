@@ -119,3 +119,20 @@ def batch():
     generator = torch.Generator().manual_seed(1)
     rows = [[1, *torch.randint(5, 30, (length,), generator=generator).tolist(), 2] for length in (3, 7, 1, 5, 2)]
     return pad(rows, 0)
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory, texts):
+    """That corpus in a file, a text a line."""
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, corpus_file):
+    """A small model trained on it, with its run folder. Tests leave both as they are."""
+    from tests.tiny import tiny_recipe
+    from textvae.training.run import train
+
+    return train(tiny_recipe(corpus_file, tmp_path_factory.mktemp("runs") / "tiny"))

@@ -34,7 +34,7 @@ def test_equals_torch(make_model, batch, z, cell, num_layers, inject):
             for name, value in decoder.layers[layer].state_dict().items()
         }
     )
-    x = decoder.embedding(batch[0])
+    x = decoder.embedding(batch[0]) * decoder.embedding.embedding_dim**0.5
     if "concat" in inject:
         x = torch.cat([x, z[:, None].repeat(1, x.shape[1], 1)], -1)
     first = torch.zeros(num_layers, len(z), H)

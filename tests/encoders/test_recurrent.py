@@ -43,7 +43,7 @@ def test_equals_torch_one_sentence_at_a_time(make_model, batch, cell, num_layers
     network = torch_network(encoder, cell, num_layers, bidirectional)
     expected = []
     for ids, length in zip(batch[0], batch[1].sum(1), strict=True):
-        states, last = network(encoder.embedding(ids[None, :length]))
+        states, last = network(encoder.embedding(ids[None, :length]) * encoder.embedding.embedding_dim**0.5)
         hidden = last[0] if cell == "lstm" else last  # (layers * directions, 1, H)
         directions = 2 if bidirectional else 1
         expected.append(

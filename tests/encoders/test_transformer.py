@@ -35,7 +35,7 @@ def test_equals_torch_with_a_padding_mask(make_model, batch):
             theirs.load_state_dict(ours.state_dict())
         layers.append(layer)
     ids, mask = batch
-    x = encoder.embedding(ids) + encoder.position_embedding.weight
+    x = encoder.embedding(ids) * encoder.embedding.embedding_dim**0.5 + encoder.position_embedding.weight
     for layer in layers:
         x = layer(x, src_key_padding_mask=mask == 0)
     states = encoder.norm(x)

@@ -30,6 +30,11 @@ def test_locked_does_nothing(p, training):
     assert LockedDropout(p).train(training)(x) is x
 
 
+def scaled(embedding, ids):
+    """Word vectors times the square root of their size."""
+    return embedding(ids) * embedding.weight.shape[1] ** 0.5
+
+
 def test_embedding_dropout_drops_whole_types():
     embedding = nn.Embedding(40, 8)
     ids = torch.arange(40).repeat(3, 2)  # every type twice in each of three sentences
@@ -37,17 +42,17 @@ def test_embedding_dropout_drops_whole_types():
     kept = (y != 0).any(-1)
     assert torch.equal(kept, kept[:1, :40].repeat(3, 2))
     assert 5 < kept[0, :40].sum() < 35
-    torch.testing.assert_close(y[kept], 2 * embedding(ids)[kept])
+    torch.testing.assert_close(y[kept], 2 * scaled(embedding, ids)[kept])
 
 
 def test_embedding_dropout_keeps_the_expectation():
     embedding, ids = nn.Embedding(5, 3), torch.arange(5)[None]
     mean = torch.stack([embed(embedding, ids, 0.3, training=True) for _ in range(8000)]).mean(0)
-    standard_error = embedding(ids).abs() * (0.3 / 0.7 / 8000) ** 0.5
-    assert ((mean - embedding(ids)).abs() < 5 * standard_error).all()
+    standard_error = scaled(embedding, ids).abs() * (0.3 / 0.7 / 8000) ** 0.5
+    assert ((mean - scaled(embedding, ids)).abs() < 5 * standard_error).all()
 
 
 @pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
 def test_embedding_dropout_does_nothing(p, training):
     embedding, ids = nn.Embedding(5, 3), torch.tensor([[0, 4, 2]])
-    assert torch.equal(embed(embedding, ids, p, training), embedding(ids))
+    assert torch.equal(embed(embedding, ids, p, training), scaled(embedding, ids))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from textvae.encoders.pooling import Pooling, PoolingKind
 from textvae.layers.attention import TransformerBlock
+from textvae.layers.dropout import embed
 from textvae.registry import register
 from textvae.validation import Section
 
@@ -90,7 +91,8 @@ class TransformerEncoder(nn.Module):
             (B, output_size).
         """
         positions = torch.arange(ids.shape[1], device=ids.device)
-        x = (word_vectors if self.config.share_embeddings else self.embedding)(ids)
+        embedding = word_vectors if self.config.share_embeddings else self.embedding
+        x = embed(embedding, ids, 0.0, self.training)
         if self.config.positions == "learned":
             if ids.shape[1] > self.config.max_positions:
                 raise ValueError(

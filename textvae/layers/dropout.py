@@ -29,7 +29,10 @@ class LockedDropout(nn.Module):
 
 
 def embed(embedding: nn.Embedding, ids: Tensor, p: float, training: bool) -> Tensor:
-    """Embeds ids, in training without some of the word types (the same for every sentence of the batch).
+    """Embeds ids, scaled up by sqrt(H); in training without some of the word types (the same in the whole batch).
+
+    Word vectors that are tied to the softmax start small, as it wants them. Unscaled they would be drowned out by z,
+    which enters beside them with a size of one a dimension: see docs/experiments.md.
 
     Args:
         embedding: table of V vectors.
@@ -40,9 +43,10 @@ def embed(embedding: nn.Embedding, ids: Tensor, p: float, training: bool) -> Ten
     Returns:
         (B,T,H).
 
-    Source: Gal & Ghahramani 2016, arXiv 1512.05287; Merity et al. 2018, arXiv 1708.02182, section 4.3.
+    Source: Gal & Ghahramani 2016, arXiv 1512.05287; Merity et al. 2018, arXiv 1708.02182, section 4.3; the scale:
+    Vaswani et al. 2017, arXiv 1706.03762, section 3.4.
     """
-    vectors = embedding(ids)
+    vectors = embedding(ids) * embedding.embedding_dim**0.5
     if not training or p == 0:
         return vectors
     keep = torch.empty(embedding.num_embeddings, 1, device=ids.device).bernoulli_(1 - p) / (1 - p)

@@ -1,0 +1,456 @@
+"""The trainer: the loss of a step, what is logged, which weights are kept."""
+
+import itertools
+import logging
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from textvae import TextVAEConfig, TextVAEModel, TextVAETrainer, TextVAETrainingArguments, registry
+from textvae.data.encoding import encode_texts
+from textvae.evaluation.likelihood import evaluate_bound
+from textvae.objectives import Elbo, ElboConfig, beta_at
+
+PART = {"kind": "recurrent", "embedding_size": 8, "hidden_size": 8}
+
+
+@pytest.fixture
+def sentences(texts):
+    """24 sentences of 1 to 7 words."""
+    cuts = itertools.cycle([1, 2, 4, 6, 8])
+    return [" ".join(text.split()[: next(cuts)]) for text in texts[::12]]
+
+
+@pytest.fixture
+def make_trainer(tmp_path, tokenizer, sentences):
+    """Builds a trainer of a small model without dropout; keyword arguments are training arguments."""
+
+    def build(
+        objective=None, latent_size=4, dropout=0.0, cls=TextVAETrainer, callbacks=None, evaluate_on=None, **given
+    ) -> TextVAETrainer:
+        torch.manual_seed(0)
+        decoder = PART | {"dropout": dropout, "word_dropout": dropout}
+        latent = {"size": latent_size}
+        model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), encoder=PART, latent=latent, decoder=decoder))
+        args = {
+            "max_steps": 4,
+            "per_device_train_batch_size": len(sentences),
+            "bf16": False,
+            "logging_steps": 1,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "log_reconstructions": 0,
+        } | given
+        trainer = cls(
+            model=model,
+            args=TextVAETrainingArguments(str(tmp_path / "checkpoints"), **args),
+            objective=registry.build("objective", registry.resolve("objective", objective or {}, "objective", "elbo")),
+            train_dataset=encode_texts(sentences, tokenizer),
+            eval_dataset=encode_texts(evaluate_on or sentences[:9], tokenizer),
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        return trainer
+
+    return build
+
+
+def without_noise(model):
+    """The same model with a posterior so narrow that z is its mean, whatever is drawn."""
+    with torch.no_grad():
+        model.posterior.logvar.weight.zero_()
+        model.posterior.logvar.bias.fill_(-60)
+    return model
+
+
+def weights(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def distance(one, two):
+    """Largest difference between two sets of weights."""
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
+
+
+def history(trainer, key):
+    return [row[key] for row in trainer.state.log_history if key in row]
+
+
+class Recorder(TrainerCallback):
+    """Keeps the weights of each step."""
+
+    def __init__(self):
+        self.steps = {}
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        self.steps[state.global_step] = weights(model)
+
+
+class Seeded(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        torch.manual_seed(7)
+
+
+# ---- A step ----
+
+
+@pytest.mark.parametrize(
+    "objective", [{"beta": 1.0}, {"beta": 0.0}, {"beta": 2.0, "free_bits": 1.0}, {"num_samples": 3}]
+)
+def test_a_step_follows_the_gradient_of_the_mean_loss(make_trainer, objective):
+    recorder = Recorder()
+    options = {"optim": "sgd", "learning_rate": 0.01, "max_grad_norm": 0.0, "lr_scheduler_type": "constant"}
+    trainer = make_trainer(objective, callbacks=[recorder, Seeded()], max_steps=1, **options)
+    model, before = trainer.model, weights(trainer.model)
+    batch = trainer.data_collator([trainer.train_dataset[i] for i in trainer._get_train_sampler()])
+    torch.manual_seed(7)
+    output = model.train()(**batch, num_samples=trainer.objective.num_samples)
+    loss = trainer.objective(output, 0.0).loss
+    gradients = dict(zip(before, torch.autograd.grad(loss, model.parameters(), allow_unused=True), strict=True))
+    trainer.train()
+    for name, after in recorder.steps[1].items():
+        gradient = 0 if gradients[name] is None else gradients[name]
+        torch.testing.assert_close(after, before[name] - 0.01 * gradient)
+    assert history(trainer, "loss") == [pytest.approx(float(loss), rel=1e-5)]
+
+
+def accumulated(make_trainer, batch_size, parts, objective):
+    """Weights and losses after 3 updates over all sentences each."""
+    options = {"optim": "sgd", "learning_rate": 0.01, "max_steps": 3}
+    trainer = make_trainer(
+        objective, per_device_train_batch_size=batch_size, gradient_accumulation_steps=parts, **options
+    )
+    without_noise(trainer.model)
+    trainer.train()
+    assert trainer.state.global_step == 3
+    return weights(trainer.model), history(trainer, "loss"), history(trainer, "distortion")
+
+
+SUM = {"beta": 1.0}
+PER_SENTENCE = {"beta": 1.0, "free_bits": 116.05, "free_bits_over": "sentence"}
+PER_BATCH = {"beta": 1.0, "free_bits": 116.05, "free_bits_over": "batch"}
+
+
+@pytest.mark.parametrize("objective", [SUM, PER_SENTENCE], ids=["sum", "free bits of each sentence"])
+@pytest.mark.parametrize(("batch_size", "parts"), [(12, 2), (8, 3), (1, 24), (10, 3), (23, 2)])
+def test_accumulation_equals_a_big_batch(make_trainer, batch_size, parts, objective):
+    """Also where the last part is smaller: 24 sentences are 10, 10 and 4, or 23 and 1."""
+    big, losses, distortions = accumulated(make_trainer, 24, 1, objective)
+    small, *logged = accumulated(make_trainer, batch_size, parts, objective)
+    assert distance(big, weights(make_trainer().model)) > 1e-2
+    assert distance(big, small) < 1e-5
+    assert logged == [pytest.approx(losses, rel=1e-5), pytest.approx(distortions, rel=1e-5)]
+
+
+def test_accumulation_with_free_bits_of_the_batch_is_another_objective(make_trainer):
+    """The exception that the documentation names: the mean is clamped in each part."""
+    big, *_ = accumulated(make_trainer, 24, 1, PER_BATCH)
+    small, *_ = accumulated(make_trainer, 8, 3, PER_BATCH)
+    assert distance(big, small) > 1e-3
+
+
+@pytest.mark.parametrize("batch_size", [24, 7])
+def test_every_epoch_has_all_sentences_in_a_new_order(make_trainer, batch_size):
+    trainer = make_trainer(per_device_train_batch_size=batch_size, max_steps=3 * -(-24 // batch_size))
+    seen, collate = [], trainer.data_collator
+    trainer.data_collator = lambda rows: seen.append([row["text"] for row in rows]) or collate(rows)
+    trainer.train()
+    epochs = [
+        [text for batch in seen[start : start + -(-24 // batch_size)] for text in batch]
+        for start in range(0, len(seen), -(-24 // batch_size))
+    ]
+    assert len(epochs) == 3
+    assert all(sorted(epoch) == sorted(trainer.train_dataset["text"]) for epoch in epochs)
+    assert batch_size == 24 or len({tuple(epoch) for epoch in epochs}) == 3
+
+
+# ---- What is logged ----
+
+
+def test_logged_terms_are_unweighted_means(make_trainer):
+    """With a learning rate of nothing, and z without noise, every log repeats the numbers of the training texts."""
+    trainer = make_trainer({"beta": 3.0, "free_bits": 500.0}, learning_rate=1e-30, per_device_train_batch_size=7)
+    trainer.args.logging_steps = 4  # an epoch
+    without_noise(trainer.model)
+    bound = evaluate_bound(trainer.model, trainer.train_dataset, bf16=False)
+    trainer.train()
+    assert history(trainer, "distortion") == [pytest.approx(float(bound.distortion.mean()), rel=1e-5)]
+    assert history(trainer, "rate") == [pytest.approx(float(bound.rate.mean()), rel=1e-5)]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "logistic", "cosine", "cyclical"])
+def test_beta_follows_its_schedule(make_trainer, schedule):
+    objective = {"beta": {"schedule": schedule, "warmup": 0.5, "max": 0.8}}
+    trainer = make_trainer(objective, max_steps=10)
+    trainer.train()
+    config = trainer.objective.config.beta
+    assert history(trainer, "beta") == pytest.approx([beta_at(config, step / 10) for step in range(10)])
+
+
+def test_evaluation_is_the_bound_at_beta_one(make_trainer):
+    trainer = make_trainer({"beta": 0.1}, eval_strategy="steps", eval_steps=2)
+    trainer.train()
+    last = evaluate_bound(trainer.model, trainer.eval_dataset, bf16=False)
+    rows = [row for row in trainer.state.log_history if "eval_nll" in row]
+    assert [row["step"] for row in rows] == [2, 4]
+    assert rows[-1]["eval_nll"] == pytest.approx(float(last.nll.mean()), rel=1e-5)
+    assert rows[-1]["eval_nll"] == pytest.approx(rows[-1]["eval_distortion"] + rows[-1]["eval_rate"])
+    assert rows[-1]["eval_active_units"] == int((last.mu.var(0) > 0.01).sum())
+
+
+def test_reconstructions_are_logged(make_trainer, sentences, caplog):
+    caplog.set_level(logging.INFO, "textvae")
+    trainer = make_trainer(log_reconstructions=2, eval_strategy="steps", eval_steps=2)
+    trainer.train()
+    shown = [message for message in caplog.messages if "->" in message]
+    assert len(shown) == 4
+    assert shown[0].startswith(f"step 2: {sentences[0]!r} -> ")
+    assert shown[-1].startswith(f"step 4: {sentences[1]!r} -> ")
+
+
+def test_evaluation_does_not_disturb_training(make_trainer):
+    """Neither its samples nor its reconstructions nor averaged weights change what is learnt."""
+    results = []
+    for given in ({}, {"eval_strategy": "steps", "eval_steps": 1, "log_reconstructions": 2, "ema_decay": 0.9}):
+        trainer = make_trainer(dropout=0.3, max_steps=8, per_device_train_batch_size=7, **given)
+        trainer.train()
+        results.append(weights(trainer.model))
+    assert distance(*results) == 0
+
+
+@pytest.mark.parametrize("disable_tqdm", [True, False])
+def test_nothing_on_stdout(make_trainer, capsys, disable_tqdm):
+    make_trainer(eval_strategy="steps", eval_steps=2, disable_tqdm=disable_tqdm).train()
+    assert capsys.readouterr().out == ""
+
+
+# ---- Which weights are kept ----
+
+
+class Scripted(TextVAETrainer):
+    """A trainer whose evaluations give prescribed numbers."""
+
+    nll: dict[int, float]
+    distortion: dict[int, float]
+
+    def evaluate(self, *args, **kwargs):
+        step = self.state.global_step
+        metrics = {"eval_nll": self.nll[step], "eval_distortion": self.distortion[step]}
+        self.log(dict(metrics))
+        return metrics
+
+
+def scripted(make_trainer, objective, nll, distortion=None, **given):
+    recorder = Recorder()
+    given = {"max_steps": len(nll), "eval_strategy": "steps", "eval_steps": 1, "learning_rate": 0.01} | given
+    trainer = make_trainer(objective, cls=Scripted, callbacks=[recorder], **given)
+    trainer.nll = dict(enumerate(nll, 1))
+    trainer.distortion = dict(enumerate(distortion or [0.0] * len(nll), 1))
+    return trainer, recorder
+
+
+WARMUP = {"beta": {"schedule": "linear", "warmup": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("objective", "nll", "distortion", "best"),
+    [
+        ({"beta": 1.0}, [5, 3, 4, 6], None, 2),
+        ({"beta": 1.0}, [5, 4, 3, 2], None, 4),
+        ({"beta": 1.0}, [5, 3, 3, 3], None, 2),
+        (WARMUP, [1, 2, 5, 4, 3, 6], None, 5),
+        (WARMUP, [1, 2, 3, 4, 5, 6], None, 3),
+        ({"beta": {"schedule": "linear", "warmup": 1.0}}, [1, 2, 3, 4], None, 4),
+        ({"beta": {"schedule": "cyclical", "warmup": 0.5, "cycles": 2}}, [1, 1, 1, 1, 1, 3, 2, 4], None, 7),
+        ({"beta": 0.0}, [1, 2, 3, 4], [4, 2, 1, 3], 3),
+        ({"beta": 0.5}, [2, 1, 3, 4], [4, 3, 2, 1], 2),
+    ],
+)
+def test_best_weights(make_trainer, objective, nll, distortion, best):
+    """The lowest bound once beta has its final value; distortion for an autoencoder without beta."""
+    trainer, recorder = scripted(make_trainer, objective, nll, distortion)
+    trainer.train()
+    chosen = trainer.finish()
+    values = distortion if objective == {"beta": 0.0} else nll
+    assert chosen == {"step": best, f"eval_{trainer.objective.selects_by}": values[best - 1]}
+    assert distance(weights(trainer.model), recorder.steps[best]) == 0
+    assert distance(weights(trainer.model), recorder.steps[1 if best > 1 else 2]) > 0
+
+
+@pytest.mark.parametrize(
+    ("objective", "nll", "patience", "last"),
+    [
+        ({"beta": 1.0}, [5, 4, 6, 6, 6, 6], 0, 6),
+        ({"beta": 1.0}, [5, 4, 6, 6, 6, 6], 2, 4),
+        ({"beta": 1.0}, [5, 4, 6, 3, 6, 6, 1, 1], 2, 6),
+        ({"beta": 1.0}, [5, 4, 3, 2], 1, 4),
+        (WARMUP, [1, 2, 3, 4, 9, 9, 9, 9, 9, 9], 3, 7),
+    ],
+)
+def test_early_stopping(make_trainer, objective, nll, patience, last):
+    """Evaluations without improvement are counted from the end of beta's warm-up on."""
+    if objective == WARMUP:
+        objective = {"beta": {"schedule": "linear", "warmup": 0.4}}
+    trainer, _ = scripted(make_trainer, objective, nll, early_stopping_patience=patience)
+    trainer.train()
+    print([row for row in trainer.state.log_history])
+    assert trainer.state.global_step == last
+
+
+def test_last_step_is_evaluated(make_trainer):
+    trainer = make_trainer(max_steps=5, eval_strategy="steps", eval_steps=2)
+    trainer.train()
+    trainer.finish()
+    assert [row["step"] for row in trainer.state.log_history if "eval_nll" in row] == [2, 4, 5]
+
+
+def test_stopped_before_the_end_of_the_warm_up(make_trainer, caplog):
+    """Nothing is comparable then, so the last weights are kept."""
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 3
+
+    recorder = Recorder()
+    trainer = make_trainer(WARMUP, max_steps=10, callbacks=[recorder, Stop()], eval_strategy="steps", eval_steps=1)
+    trainer.train()
+    assert trainer.finish()["step"] == 3
+    assert distance(weights(trainer.model), recorder.steps[3]) == 0
+    assert "before beta had reached its final value" in caplog.text
+
+
+def test_evaluation_at_the_start_is_no_candidate(make_trainer):
+    trainer = make_trainer({"beta": 1.0}, eval_on_start=True, eval_strategy="steps", eval_steps=2, learning_rate=1.0)
+    trainer.train()
+    assert trainer.finish()["step"] in (2, 4)
+
+
+def test_averaged_weights_are_evaluated_and_kept(make_trainer):
+    recorder = Recorder()
+    trainer = make_trainer(callbacks=[recorder], ema_decay=0.9, learning_rate=0.01, max_steps=6)
+    first = weights(trainer.model)
+    trainer.train()
+    average = first
+    for step in range(1, 7):
+        keep = min(0.9, (1 + step) / (10 + step))
+        average = {name: keep * average[name] + (1 - keep) * p for name, p in recorder.steps[step].items()}
+    assert distance(weights(trainer.model), recorder.steps[6]) == 0  # training itself goes on without them
+    metrics = trainer.evaluate()
+    trainer.finish()
+    assert distance(weights(trainer.model), average) < 1e-6
+    assert distance(weights(trainer.model), recorder.steps[6]) > 1e-3
+    again = evaluate_bound(trainer.model, trainer.eval_dataset, bf16=False)
+    assert metrics["eval_nll"] == pytest.approx(float(again.nll.mean()), rel=1e-5)
+
+
+# ---- Kinds of models, precision, trouble ----
+
+
+def collapse_warnings(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_collapse_is_reported_once_with_advice(make_trainer, caplog):
+    """A great weight on the rate and no free bits: the latent vector soon says nothing."""
+    options = {"eval_strategy": "steps", "eval_steps": 5, "max_steps": 40, "learning_rate": 0.05}
+    trainer = make_trainer({"beta": 20.0}, **options)
+    trainer.train()
+    assert trainer.state.log_history[-2]["eval_rate"] < 0.1
+    [warning] = collapse_warnings(caplog)
+    assert "the posterior looks collapsed at step" in warning
+    for advice in ("objective.free_bits", "objective.beta.warmup", "objective.beta.max", "model.decoder.word_dropout"):
+        assert advice in warning
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"objective": {"beta": 0.0}},
+        {"latent_size": 0},
+        # Nothing can be said in the first tenth of training.
+        {"objective": {"beta": 20.0}, "max_steps": 1000, "callbacks": "stop"},
+    ],
+    ids=["autoencoder", "language model", "too early"],
+)
+def test_no_warning_without_collapse(make_trainer, caplog, given):
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 40
+
+    given = {"max_steps": 40, "eval_strategy": "steps", "eval_steps": 5, "learning_rate": 0.05} | given
+    make_trainer(**{**given, "callbacks": [Stop()]}).train()
+    assert collapse_warnings(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("objective", "latent_size"), [({"beta": 1.0}, 4), ({"beta": 0.0}, 4), ({}, 0)], ids=["vae", "autoencoder", "lm"]
+)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_kinds_of_models_learn(make_trainer, objective, latent_size, bf16, tmp_path):
+    trainer = make_trainer(objective, latent_size, bf16=bf16, max_steps=40, learning_rate=0.02)
+    before = trainer.evaluate()["eval_distortion"]
+    trainer.train()
+    trainer.finish()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    assert trainer.state.log_history[-1]["eval_distortion"] < 0.7 * before
+    assert ("rate" in rows[-1]) is ("beta" in rows[-1]) is (latent_size > 0)
+    # What is handed on is a model in full precision, the one that is loaded from disk.
+    trainer.model.save_pretrained(tmp_path / "model")
+    loaded = TextVAEModel.from_pretrained(tmp_path / "model")
+    ids, z = torch.tensor([[1, 7, 8, 9]]), torch.ones(1, latent_size)
+    with torch.no_grad():
+        assert torch.equal(trainer.model.eval()(ids, z=z).logits, loaded(ids, z=z).logits)
+    assert not hasattr(loaded.config, "use_cache")
+
+
+def test_divergence_is_named(make_trainer):
+    trainer = make_trainer(learning_rate=1e20, max_grad_norm=0.0, optim="sgd", eval_strategy="steps", eval_steps=2)
+    with pytest.raises(ValueError, match="training has diverged: nll is nan at step 2; lower training.learning_rate"):
+        trainer.train()
+
+
+class Counting(Elbo):
+    """An objective with a state of its own."""
+
+    def __init__(self):
+        super().__init__(ElboConfig())
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, output, progress):
+        self.seen += output.distortion.shape[1]
+        return super().forward(output, progress)
+
+
+def test_a_checkpoint_holds_the_objective_s_state_and_the_averages(make_trainer, tmp_path):
+    options = {"save_strategy": "steps", "save_steps": 2, "ema_decay": 0.9}
+    trainer = make_trainer(**options)
+    trainer.objective = Counting()
+    trainer.train()
+    folder = tmp_path / "checkpoints" / "checkpoint-4"
+    assert load_file(folder / "objective.safetensors")["seen"] == 4 * 24
+    average = load_file(folder / "ema.safetensors")
+    assert average.pop("updates") == 4
+    assert distance(average, trainer.ema.average) == 0
+    assert distance(load_file(folder / "model.safetensors"), weights(trainer.model)) == 0
+    resumed = make_trainer(**options)
+    resumed.objective = Counting()
+    resumed.train(resume_from_checkpoint=str(folder))
+    assert resumed.objective.seen == 4 * 24
+    assert distance(resumed.ema.average, average) == 0
+    assert resumed.ema.updates == 4
+
+
+def test_a_checkpoint_holds_no_more_than_it_must(make_trainer, tmp_path):
+    make_trainer(save_strategy="steps", save_steps=2).train()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-4"]
+    assert {path.name for path in (tmp_path / "checkpoints" / "checkpoint-4").iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "optimizer.pt",
+        "rng_state.pth",
+        "scheduler.pt",
+        "trainer_state.json",
+    }
