@@ -34,13 +34,15 @@ def dataset(rows):
     return make_dataset(rows)
 
 
-def tiny(make_model, latent_size=1, scale=3.0):
+def tiny(make_model, latent_size=1, scale=3.0, injection=1.0):
     """A model whose sentences depend on z strongly, so that a wrong weight shows."""
     small = {"kind": "recurrent", "embedding_size": 6, "hidden_size": 6}
     model = disturbed(make_model(small, small, latent_size, V))
     with torch.no_grad():
         for p in model.decoder.parameters():
             p.mul_(scale)
+        if latent_size:
+            model.decoder.initial.weight.mul_(injection)
     return model
 
 
@@ -57,7 +59,7 @@ def integrated_nll(model, rows):
 
 
 def test_importance_weights_equal_numerical_integration(make_model, rows, dataset):
-    model = tiny(make_model)
+    model = tiny(make_model, injection=6.0)
     exact = integrated_nll(model, rows)
     estimate = importance_weighted_nll(model, dataset, num_samples=40_000, bf16=False)
     bound = evaluate_bound(model, dataset, num_samples=400, bf16=False).nll

@@ -23,7 +23,7 @@ def main() -> None:
     """Runs a command; what a user did wrong is one line on stderr and exit status 2."""
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         from textvae.validation import one_line
 
         message = error

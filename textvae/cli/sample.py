@@ -22,13 +22,13 @@ def run(
     json: Json = False,
 ) -> None:
     """Sample texts from the prior."""
-    generation = decoding(
-        options,
-        temperature=temperature,
-        top_p=top_p,
-        do_sample=False if greedy else None,
-        allow_unknown=allow_unknown or None,
-    )
+    words: dict = {}
+    if greedy:
+        words = {"do_sample": False, "num_beams": 1}
+    elif temperature is not None or top_p is not None:
+        # Asked for on the command line, they count, even where the run decodes with beams.
+        words = {"do_sample": True, "num_beams": 1, "temperature": temperature, "top_p": top_p}
+    generation = decoding(options, **words, allow_unknown=allow_unknown or None)
     texts = load(run).sample(n, z_scale=z_scale, seed=seed, **generation)
     if json:
         print_json({"samples": texts})

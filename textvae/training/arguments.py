@@ -48,6 +48,8 @@ class TextVAETrainingArguments(TrainingArguments):
     save_strategy: str = "steps"
     save_steps: float = 0.1
     save_total_limit: int | None = 1
+    metric_for_best_model: str | None = "nll"
+    greater_is_better: bool | None = False
     bf16: bool | None = None
     logging_nan_inf_filter: bool = False
     remove_unused_columns: bool = False

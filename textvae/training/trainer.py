@@ -67,7 +67,7 @@ class TextVAETrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
-        self._collapse_reported = False
+        self._looked_collapsed = self._collapse_reported = False
         self.add_callback(_AfterStep(self))
         # Both print to stdout; callers show progress in their own way.
         self.remove_callback(PrinterCallback)
@@ -160,10 +160,15 @@ class TextVAETrainer(Trainer):
             logger.info("step %d: %r -> %r", self.state.global_step, text, copy)
 
     def _warn_of_collapse(self, metrics: dict[str, float], prefix: str) -> None:
+        """Warns once, at the second such evaluation in a row: at first no posterior tells much."""
         rate, active = metrics.get(f"{prefix}_rate"), metrics.get(f"{prefix}_active_units")
-        if rate is None or self._collapse_reported or self.progress < 0.1:
+        if rate is None or self.objective.selects_by != "nll" or self.progress < 0.1:
             return
-        if rate < 1.0 or active < 0.1 * self.model.config.latent_size:
+        before, self._looked_collapsed = (
+            self._looked_collapsed,
+            rate < 1.0 or active < 0.1 * self.model.config.latent_size,
+        )
+        if before and self._looked_collapsed and not self._collapse_reported:
             self._collapse_reported = True
             logger.warning(
                 "the posterior looks collapsed at step %d: rate %.2f nats, %d of %d units active. Set "
@@ -212,7 +217,8 @@ class TextVAETrainer(Trainer):
         """
         key = f"eval_{self.objective.selects_by}"
         if all(row["step"] != self.state.global_step for row in self.state.log_history if key in row):
-            self._determine_best_metric(self.evaluate())
+            self.evaluate()
+        self._determine_best_metric({})
         ranked = self._comparable()
         if not ranked:
             logger.warning("training ended before beta had reached its final value: the last weights are kept")
