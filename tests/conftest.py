@@ -132,7 +132,6 @@ def corpus_file(tmp_path_factory, texts):
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, corpus_file):
     """A small model trained on it, with its run folder. Tests leave both as they are."""
-    from tests.tiny import tiny_recipe
-    from textvae.training.run import train
+    from tests.tiny import tiny_recipe, train_tiny
 
-    return train(tiny_recipe(corpus_file, tmp_path_factory.mktemp("runs") / "tiny"))
+    return train_tiny(tiny_recipe(corpus_file, tmp_path_factory.mktemp("runs") / "tiny"))

@@ -70,6 +70,8 @@ def load(run: str):
 def decoding(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
     """Fields of generation from `--set` and from named options that were given.
 
+    What only sampling reads asks for sampling, also where the run decodes greedily or with beams.
+
     Raises:
         ValueError: a pair without "=", an unknown field, or a value of the wrong type or out of range.
     """
@@ -96,6 +98,8 @@ def decoding(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError:
             values[key] = text
+    if not values.keys().isdisjoint({"temperature", "top_k", "top_p", "min_p"}):
+        values = {"do_sample": True, "num_beams": 1} | values
     return parse_section(Options, values, "generation").model_dump(include=set(values))
 
 

@@ -16,7 +16,7 @@ def run(
     options: Decoding = None,
     json: Json = False,
 ) -> None:
-    """Encode texts and decode them again, greedily."""
+    """Encode texts and decode them again, without sampling."""
     generation = decoding(options)
     originals = texts_from(texts)
     copies = load(run).reconstruct(originals, seed=seed, **generation)

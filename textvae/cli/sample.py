@@ -22,13 +22,9 @@ def run(
     json: Json = False,
 ) -> None:
     """Sample texts from the prior."""
-    words: dict = {}
-    if greedy:
-        words = {"do_sample": False, "num_beams": 1}
-    elif temperature is not None or top_p is not None:
-        # Asked for on the command line, they count, even where the run decodes with beams.
-        words = {"do_sample": True, "num_beams": 1, "temperature": temperature, "top_p": top_p}
-    generation = decoding(options, **words, allow_unknown=allow_unknown or None)
+    greedily = {"do_sample": False, "num_beams": 1} if greedy else {}
+    named = {"temperature": temperature, "top_p": top_p, "allow_unknown": allow_unknown or None}
+    generation = decoding(options, **greedily, **named)
     texts = load(run).sample(n, z_scale=z_scale, seed=seed, **generation)
     if json:
         print_json({"samples": texts})

@@ -169,7 +169,7 @@ def _load_files(config: DataConfig, paths: dict[str, list[Path]], corpus: Corpus
                 for path, s in zip(part, stats, strict=True)
             ],
             [config.text_column, label, config.unit],
-            Path(files.__file__).read_bytes(),
+            files.VERSION,
         ]
         rows = (row for path in part for row in read_texts(path, config.text_column, label, config.unit))
         stored[name] = store(rows, bool(label), key, name)
@@ -210,7 +210,7 @@ def _load_hub(config: DataConfig, corpus: Corpus) -> dict[str, Stored]:
         name: store(
             _hub_rows(split, config.text_column, label, config.unit),
             bool(label),
-            [split._fingerprint, config.text_column, label, config.unit, Path(files.__file__).read_bytes()],
+            [split._fingerprint, config.text_column, label, config.unit, files.VERSION],
             name,
         )
         for name, split in chosen.items()

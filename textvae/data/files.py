@@ -15,6 +15,8 @@ from textvae.validation import one_line, suggest
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 CHUNK = 1 << 20
+# Of what these readers make of a file. A part of the key of all that is cached: raise it whenever that changes.
+VERSION = 1
 
 Row = tuple[int, dict[str, Any]]
 

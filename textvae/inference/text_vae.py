@@ -191,7 +191,7 @@ class TextVAE:
         """The run's way of decoding with some fields changed.
 
         Raises:
-            ValueError: an unknown field, or one that has no part in greedy decoding.
+            ValueError: an unknown field, or one that only sampling reads where there is no sampling.
         """
         values = self.model.generation_config.to_diff_dict()
         if overrides.pop("allow_unknown", False) and self.model.config.unk_token_id is not None:
@@ -201,11 +201,12 @@ class TextVAE:
         for key in overrides:
             if key not in known:
                 raise ValueError(f"generation.{key}: unknown key; {suggest(key, [k for k in known if k[0] != '_'])}")
-        values |= overrides
+        # All words, where nothing is said: transformers would take the likeliest 50.
+        values = {"top_k": 0} | values | overrides
         if not values.get("do_sample"):
             idle = sorted(_GREEDY.keys() & overrides.keys())
             if idle:
-                raise ValueError(f"generation.{idle[0]}: has no part in greedy decoding; set do_sample as well")
+                raise ValueError(f"generation.{idle[0]}: only sampling reads it; set do_sample=True as well")
             values |= _GREEDY
         values.pop("transformers_version", None)
         return GenerationConfig(**values)
@@ -233,7 +234,7 @@ class TextVAE:
         return (texts, z) if return_z else texts
 
     def reconstruct(self, texts: list[str] | str, seed: int | None = None, **generation: Any) -> list[str] | str:
-        """Texts to their posterior means and back, greedily unless told otherwise."""
+        """Texts to their posterior means and back, without sampling unless told otherwise."""
         return self.decode(self.encode(texts), seed=seed, **{"do_sample": False, **generation})
 
     def interpolate(
@@ -245,7 +246,7 @@ class TextVAE:
         seed: int | None = None,
         **generation: Any,
     ) -> list[str]:
-        """Texts on the way from one text to another, greedily decoded unless told otherwise.
+        """Texts on the way from one text to another, decoded without sampling unless told otherwise.
 
         Args:
             a, b: texts, or latent vectors (D,).

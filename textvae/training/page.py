@@ -55,7 +55,10 @@ def report_page(
         path: two texts and the texts on the way between them, or None.
     """
     parts = [f"<h1>{html.escape(title)}</h1>"]
-    parts += [f'<img alt="Curves of training" src="data:image/png;base64,{_figure(history, rate_per_dimension)}">']
+    panels = _panels(history)
+    if panels or rate_per_dimension is not None:
+        image = _figure(panels, rate_per_dimension)
+        parts += [f'<img alt="Curves of training" src="data:image/png;base64,{image}">']
     numbers = [(key, _number(value)) for key, value in metrics.items() if value is not None]
     parts += [f"<h2>Measured on {metrics['split']}</h2>", _table(numbers, "numbers")]
     parts += ["<h2>Samples from the prior, unselected</h2>", _list(samples)]
@@ -72,10 +75,8 @@ def report_page(
     )
 
 
-def _figure(history: list[dict[str, Any]], rate_per_dimension: Tensor | None) -> str:
-    """The panels that there are numbers for, as a PNG in base64."""
-    from matplotlib.figure import Figure
-
+def _panels(history: list[dict[str, Any]]) -> list[tuple[str, list, bool]]:
+    """Title, lines (label, color, points) and whether the axis starts at zero, where there are numbers."""
     panels = []
     for title, train, validation in _PANELS:
         lines = [
@@ -84,20 +85,32 @@ def _figure(history: list[dict[str, Any]], rate_per_dimension: Tensor | None) ->
         ]
         lines = [line for line in lines if line[2]]
         if lines:
-            panels.append((title, lines))
+            panels.append((title, lines, validation != "eval_nll"))
+    return panels
+
+
+def _figure(panels: list[tuple[str, list, bool]], rate_per_dimension: Tensor | None) -> str:
+    """The panels, and a bar for each dimension, as a PNG in base64."""
+    from matplotlib.figure import Figure
+
     count = len(panels) + (rate_per_dimension is not None)
     columns = min(3, count)
-    figure = Figure(figsize=(4 * columns, 2.8 * -(-count // columns)), layout="constrained")
-    axes = figure.subplots(-(-count // columns), columns, squeeze=False).ravel()
-    for ax, (title, lines) in zip(axes, panels, strict=False):
+    rows = -(-count // columns)
+    width, height = 4.2 * columns, 3.0 * rows  # inches, as are the margins below
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(0.5 / width, 0.6 / height, 1 - 0.1 / width, 1 - 0.4 / height, wspace=0.15, hspace=0.5)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (title, lines, from_zero) in zip(axes, panels, strict=False):
         for label, color, points in lines:
             ax.plot(*zip(*points, strict=True), color=color, label=label, marker="." if len(points) < 20 else None)
         ax.set(title=title, xlabel="step")
+        if from_zero:
+            ax.set_ylim(bottom=0)
         if len(lines) > 1:
             ax.legend(frameon=False)
     if rate_per_dimension is not None:
         values = sorted(rate_per_dimension.tolist(), reverse=True)
-        axes[len(panels)].bar(range(1, len(values) + 1), values, color=_VALIDATION)
+        axes[len(panels)].bar(range(1, len(values) + 1), values, color=_VALIDATION, width=0.9)
         axes[len(panels)].set(title="rate of each dimension, nats", xlabel="dimension, sorted")
     for ax in axes[:count]:
         ax.spines[["top", "right"]].set_visible(False)
@@ -105,7 +118,7 @@ def _figure(history: list[dict[str, Any]], rate_per_dimension: Tensor | None) ->
     for ax in axes[count:]:
         ax.remove()
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150)
+    figure.savefig(file, format="png", dpi=130)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

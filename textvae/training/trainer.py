@@ -87,6 +87,11 @@ class TextVAETrainer(Trainer):
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return LengthGroupedSampler(dataset["length"][:], self.args.train_batch_size, seed)
 
+    def _run_epoch(self, *args, **kwargs) -> None:
+        # A run that is resumed at its end would take one step more.
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
         return sum(len(batch["input_ids"]) for batch in batch_samples)
 
