@@ -6,6 +6,7 @@ import logging
 import sys
 from dataclasses import dataclass
 
+import datasets
 import pytest
 
 from textvae.cli import common
@@ -31,6 +32,8 @@ class Result:
 @pytest.fixture
 def textvae(monkeypatch, capfd):
     """Runs `textvae ARGUMENTS...`; `stdin` is what stands there, in text or bytes, and None a terminal."""
+    # Without a terminal there are none of these; a command says so before it imports the library.
+    datasets.disable_progress_bars()
     logger = logging.getLogger("textvae")
     before = (logger.handlers, logger.level, logger.propagate)
 
@@ -54,3 +57,4 @@ def textvae(monkeypatch, capfd):
     yield run
     common.NOTICES.buffer.clear()
     logger.handlers, logger.level, logger.propagate = before
+    datasets.enable_progress_bars()

@@ -203,6 +203,10 @@ def test_overwrite_leaves_nothing_of_the_old_run(short, template, tmp_path):
         (["training.lr_scheduler_type=cosine_with_min_lr"], "min_lr"),
         (["tokenizer.kind=pretrained", "tokenizer.path=/no/where"], "tokenizer.path"),
         (["data.max_length=1", "data.overlong=drop"], "every training text has more than 1 tokens"),
+        (
+            ["data.max_length=6", "data.overlong=drop", "training.per_device_train_batch_size=240"],
+            "training texts are fewer than one batch of 240",
+        ),
     ],
 )
 def test_what_cannot_be_trained_leaves_no_folder(short, tmp_path, overrides, message):

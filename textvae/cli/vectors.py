@@ -60,7 +60,7 @@ def read_vectors(path: Path) -> Tensor:
         else:
             import pyarrow.parquet as pq
 
-            z = torch.tensor(pq.read_table(path, columns=["z"])["z"].to_pylist(), dtype=torch.float32)
+            z = torch.tensor(pq.read_table(path)["z"].to_pylist(), dtype=torch.float32)
     except KeyError:
         raise ValueError(f"{path}: no column z") from None
     except Exception as error:  # each format's reader has errors of its own for a broken file

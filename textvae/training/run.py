@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
@@ -94,15 +94,12 @@ def train(
     checkpoint = _last_checkpoint(folder) if resume else None
     if checkpoint:
         _check_resumed(recipe, folder)
+    args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     corpus = load_corpus(recipe.data, recipe.label_is_optional)
+    _check_size(recipe, corpus.splits["train"], args)
     tokenizer = _tokenizer(recipe, corpus, folder if checkpoint else None)
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong)
-    args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
-    if len(splits["train"]) < args.train_batch_size:
-        raise ValueError(
-            f"{recipe.data.source}: {len(splits['train'])} training texts are fewer than one batch of "
-            f"{args.train_batch_size}: lower training.per_device_train_batch_size"
-        )
+    _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     set_seed(args.seed)
     model = _model(recipe, tokenizer)
     if args.init_from and not checkpoint:
@@ -177,6 +174,14 @@ def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
             )
     elif resume:
         raise ValueError(f"--resume: there is no run in {folder}")
+
+
+def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) -> None:
+    if len(train) < args.train_batch_size:
+        raise ValueError(
+            f"{recipe.data.source}: {len(train)} training texts are fewer than one batch of {args.train_batch_size}: "
+            "lower training.per_device_train_batch_size"
+        )
 
 
 def _last_checkpoint(folder: Path) -> str | None:

@@ -1,0 +1,96 @@
+"""`textvae encode`."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from textvae import TextVAE
+from textvae.cli.vectors import SUFFIXES, read_vectors
+
+TEXTS = ["the cat sees something at dawn", "the moon waits something by the sea", "the dog sings"]
+
+
+@pytest.fixture(scope="module")
+def z(trained):
+    return TextVAE.from_pretrained(trained.folder).encode(TEXTS)
+
+
+def write(path, column="text"):
+    """TEXTS and a blank one, in the format that the ending names."""
+    rows = [*TEXTS[:2], " ", TEXTS[2]]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({column: rows}), path)
+        return path
+    content = {
+        ".txt": "\n".join(rows),
+        ".csv": "\n".join([column, *(f'"{row}"' for row in rows)]),
+        ".tsv": "\n".join([column, *(f'"{row}"' for row in rows)]),
+        ".jsonl": "\n".join(json.dumps({column: row}) for row in rows),
+        ".json": json.dumps([{column: row} for row in rows]),
+    }[path.suffix]
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet"])
+def test_every_format_of_texts(textvae, trained, z, tmp_path, suffix):
+    source, target = write(tmp_path / f"in{suffix}"), tmp_path / "z.npy"
+    result = textvae("encode", trained.folder, source, target)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"3 texts (1 blank ones left out), 8 dimensions -> {target}\n"
+    assert torch.equal(read_vectors(target), z)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_of_vectors(textvae, trained, z, tmp_path, suffix):
+    target = tmp_path / f"z{suffix}"
+    result = textvae("encode", trained.folder, "-", target, "--json", stdin="\n".join(TEXTS))
+    assert result.json == {"texts": 3, "blank": 0, "latent_size": 8, "file": str(target)}
+    assert torch.equal(read_vectors(target), z)
+
+
+def test_another_column(textvae, trained, z, tmp_path):
+    source = write(tmp_path / "in.csv", "title")
+    textvae("encode", trained.folder, source, tmp_path / "z.npy", "--text-column", "title")
+    assert torch.equal(read_vectors(tmp_path / "z.npy"), z)
+
+
+def test_samples_of_the_posterior(textvae, trained, z, tmp_path):
+    drawn = []
+    for seed in (1, 1, 2):
+        source = write(tmp_path / "in.txt")
+        textvae("encode", trained.folder, source, tmp_path / "z.npy", "--sample", "--seed", seed)
+        drawn.append(read_vectors(tmp_path / "z.npy"))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[0], z)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("no.txt", "z.npy", "IN: no.txt is not a file that ends in .txt, .csv"),
+        ("in.doc", "z.npy", "IN: in.doc is not a file that ends in"),
+        (".", "z.npy", "IN: . is not a file"),
+        ("in.txt", "z.pt", "z.pt: unknown ending '.pt'"),
+        ("in.txt", "no/z.npy", "OUT: there is no folder no"),
+        ("blank.txt", "z.npy", "IN: blank.txt holds no text"),
+        ("latin.txt", "z.npy", "latin.txt, line 1: not UTF-8"),
+        ("in.csv", "z.npy", "in.csv, line 2: no column 'text'"),
+    ],
+)
+def test_mistakes(textvae, trained, tmp_path, monkeypatch, source, target, message):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in.txt")
+    write(tmp_path / "in.csv", "title")
+    (tmp_path / "in.doc").write_text("a cat")
+    (tmp_path / "blank.txt").write_text("\n\n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    result = textvae("encode", trained.folder, source, target)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {message}")
+    assert len(result.err.splitlines()) == 1
+    assert not (tmp_path / target).exists()
