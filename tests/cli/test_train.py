@@ -108,8 +108,9 @@ def test_mistakes(textvae, recipe, tmp_path, name):
     assert words in lines[-1]
     assert lines[-1].startswith("error: ")
     assert len(lines) <= 3
-    after = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
-    assert {path: content for path, content in after.items() if path.name != "runs"} == before
+    if name == "missing library":  # which shows when training begins: the folder of runs has been made by then
+        (tmp_path / "runs").rmdir()
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ def report(result, shown: dict) -> str:
     lines = [f"Trained in {result.training_seconds / 60:.1f} minutes. On {m['sentences']} validation texts:", ""]
     lines += [f"  {name:<15} {text}" for name, text in numbers]
     lines += ["", "Eight samples from the prior:", ""]
-    lines += [indent(text, "  ") for text in shown["samples"]]
+    # Poems need a blank line between them; headlines would be torn apart by one.
+    gap = "\n\n" if any("\n" in text for text in shown["samples"]) else "\n"
+    lines += [gap.join(indent(text, "  ") for text in shown["samples"])]
     lines += ["", "Four held-out texts and their reconstructions:", ""]
     for original, copy in zip(shown["originals"], shown["reconstructions"], strict=True):
         lines += [indent(original, "  "), indent(copy, "  -> "), ""]
