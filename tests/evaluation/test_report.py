@@ -156,6 +156,7 @@ def test_language_model(tokenizer, texts):
     torch.manual_seed(0)
     config = TextVAEConfig(vocab_size=len(tokenizer), latent={"size": 0}, decoder=RECIPE["model"]["decoder"])
     vae = TextVAE(TextVAEModel(config), tokenizer)
+    vae.model.generation_config.max_new_tokens = 9
     metrics = evaluate_split(vae, encode_texts(texts[:20], tokenizer), "validation", 9, 20, train_texts=[texts])
     assert [key for key, value in metrics.items() if value is None] == [
         key for key in KEYS if key in LATENT + RECONSTRUCTION
@@ -179,6 +180,17 @@ def test_bits_per_byte_only_where_texts_come_back(trained, text, lossless):
     metrics = evaluate_split(trained.vae, encode_texts([text], trained.vae.tokenizer), "test", 1, 0)
     assert (metrics["bits_per_byte"] is not None) is lossless
     assert metrics["unk_rate"] == (0 if lossless else 1 / 5)
+
+
+def test_references_may_hold_the_unknown_word(trained):
+    """So reconstruction may generate it, which nothing else does."""
+    model = TextVAEModel.from_pretrained(trained.folder)
+    with torch.no_grad():
+        model.decoder.softmax_bias[model.config.unk_token_id] = 100
+    vae = TextVAE(model, trained.vae.tokenizer)
+    metrics = evaluate_split(vae, encode_texts(["zebras never"], vae.tokenizer), "test", 1, 20)
+    assert metrics["token_accuracy"] == pytest.approx(2 / 3)  # all but eos
+    assert not any("<unk>" in text for text in vae.sample(20, seed=0))
 
 
 @pytest.mark.parametrize(

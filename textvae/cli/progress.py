@@ -6,25 +6,28 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback
 
 from textvae.cli.common import under_way
 
 
 class Bars(TrainerCallback):
-    """A bar for training with the last loss, rate, distortion and beta; a line for each evaluation.
+    """A bar for training with the last loss, rate and beta; a line for each evaluation.
 
     Without a terminal there is no bar, and logged steps are lines.
+
+    Args:
+        console: where it goes; stderr when None.
     """
 
-    def __init__(self):
-        self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        # As much as 80 columns hold.
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(16),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[numbers]}"),
             console=self.console,
@@ -50,7 +53,9 @@ class Bars(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
             numbers = "  ".join(
-                f"{name} {logs[name]:.2f}" for name in ("loss", "distortion", "rate", "beta") if name in logs
+                f"{name} {logs[name]:.{digits}f}"
+                for name, digits in (("loss", 1), ("rate", 2), ("beta", 2))
+                if name in logs
             )
             self.progress.update(self.task, numbers=numbers)
             if not self.console.is_terminal and state.global_step % (10 * state.logging_steps) == 0:
@@ -66,7 +71,7 @@ class Bars(TrainerCallback):
         self.console.print(f"step {state.global_step}/{state.max_steps}  validation: {numbers}{active}")
 
     def on_train_end(self, args, state, control, **kwargs):
-        self.progress.update(self.task, completed=state.global_step)
+        self.progress.update(self.task, completed=state.global_step, numbers="")
         self.progress.stop()
 
     def stage(self, name: str, done: int, total: int) -> None:
