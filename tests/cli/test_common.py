@@ -9,11 +9,10 @@ from textvae.cli import common
 
 @pytest.fixture
 def notices(capsys):
-    """The package's logger as a command sets it up."""
+    """The package's logger, put back after the test, and what has been shown."""
     logger = logging.getLogger("textvae")
     before = (logger.handlers, logger.level, logger.propagate)
     common.NOTICES.buffer.clear()
-    common.quiet()
     yield logger, lambda: capsys.readouterr().err
     common.NOTICES.buffer.clear()
     logger.handlers, logger.level, logger.propagate = before
@@ -21,6 +20,7 @@ def notices(capsys):
 
 def test_notices_wait_until_the_command_is_under_way(notices):
     logger, shown = notices
+    common.quiet()
     logger.info("one")
     assert shown() == ""
     common.under_way()
@@ -34,6 +34,7 @@ def test_notices_wait_until_the_command_is_under_way(notices):
 
 def test_warnings_do_not_wait(notices):
     logger, shown = notices
+    common.quiet()
     logger.info("one")
     logger.warning("two")
     assert shown() == "one\nwarning: two\n"
@@ -41,6 +42,7 @@ def test_warnings_do_not_wait(notices):
 
 def test_setting_up_twice_says_nothing_twice(notices):
     logger, shown = notices
+    common.quiet()
     common.quiet()
     logger.warning("once")
     assert shown() == "warning: once\n"
