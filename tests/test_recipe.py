@@ -192,12 +192,12 @@ def test_empty_sections_are_defaults(section):
 def test_a_label_column_named_for_another_corpus_is_optional(overrides, optional):
     data = {"source": "a.jsonl", "label_column": "label"}
     recipe = make(*overrides, data=data)
-    assert recipe.label_is_optional is optional
+    assert recipe.data.label_is_optional is optional
     # So it stays in the saved recipe, until the column is named.
     saved = yaml.safe_load(recipe.to_yaml())
-    assert make_recipe(saved, [], Path("x")).label_is_optional is optional
-    assert make_recipe(saved, ["data.source=y.txt"], Path("x")).label_is_optional is True
-    assert make_recipe(saved, ["data.label_column=topic"], Path("x")).label_is_optional is False
+    assert make_recipe(saved, [], Path("x")).data.label_is_optional is optional
+    assert make_recipe(saved, ["data.source=y.txt"], Path("x")).data.label_is_optional is True
+    assert make_recipe(saved, ["data.label_column=topic"], Path("x")).data.label_is_optional is False
 
 
 # ---- What is wrong ----

@@ -101,11 +101,6 @@ class Recipe:
     generation: GenerationSection
     output_dir: Path
 
-    @property
-    def label_is_optional(self) -> bool:
-        """Whether the label column was named for another corpus."""
-        return self.data.label_is_optional
-
     def to_yaml(self) -> str:
         """The resolved recipe, as saved with the run: without the run folder, and without secrets."""
         sections = {

@@ -28,8 +28,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def load(source, label_is_optional=False, **options):
-    return load_corpus(DataConfig(source=str(source), **options), label_is_optional)
+def load(source, **options):
+    return load_corpus(DataConfig(source=str(source), **options))
 
 
 def error(source, **options):
@@ -339,9 +339,9 @@ def test_a_missing_label_column(name, expected):
     json_lines("a.jsonl", [{"text": text, "labels": 1} for text in WORDS])
     assert error(name, label_column="label").startswith(expected)
     notice = f"no column 'label' in {name}: going on without labels"
-    for corpus in (load(name, True, label_column="label"), load(name, label_column="label", label_is_optional=True)):
-        assert corpus.notices[0] == notice
-        assert corpus.splits["train"].column_names == ["text"]
+    corpus = load(name, label_column="label", label_is_optional=True)
+    assert corpus.notices[0] == notice
+    assert corpus.splits["train"].column_names == ["text"]
 
 
 def test_a_label_column_that_only_some_files_have():
@@ -349,14 +349,14 @@ def test_a_label_column_that_only_some_files_have():
     json_lines("data/valid.jsonl", [{"text": "a"}])
     json_lines("data/test.jsonl", [{"text": "b", "label": 1}])
     assert error("data", label_column="label").startswith("data/valid.jsonl, line 1: no column 'label'")
-    corpus = load("data", True, label_column="label")
+    corpus = load("data", label_is_optional=True, label_column="label")
     assert corpus.notices[0] == "no column 'label' in data/valid.jsonl: going on without labels"
     assert {tuple(split.column_names) for split in corpus.splits.values()} == {("text",)}
 
 
 def test_an_optional_label_column_that_is_there_is_used():
     json_lines("a.jsonl", [{"text": text, "label": 1} for text in WORDS])
-    assert load("a.jsonl", True, label_column="label").splits["test"]["label"][:2] == ["1", "1"]
+    assert load("a.jsonl", label_is_optional=True, label_column="label").splits["test"]["label"][:2] == ["1", "1"]
 
 
 # ---- On disk, once ----
@@ -514,7 +514,7 @@ def test_hub_columns_and_splits_that_are_not_there(hub, options, expected):
 
 def test_hub_optional_label(hub):
     hub()
-    corpus = load("stories", True, text_column="story", label_column="topic")
+    corpus = load("stories", label_is_optional=True, text_column="story", label_column="topic")
     assert corpus.notices[0] == "no column 'topic' in stories: going on without labels"
     assert corpus.splits["train"].column_names == ["text"]
 

@@ -25,6 +25,7 @@ def run(
     from pathlib import Path
 
     from textvae.cli.progress import Bars
+    from textvae.data.corpus import text_batches
     from textvae.evaluation.report import write_json
     from textvae.evaluation.run import evaluate_run
     from textvae.evaluation.text import is_chinese, nearest_lines
@@ -38,8 +39,7 @@ def run(
     found = []
     if nearest and train:
         texts = vae.sample(nearest, seed=0)
-        batches = (batch["text"] for batch in train.iter(batch_size=10_000))
-        lines = nearest_lines(texts, batches, is_chinese(texts))
+        lines = nearest_lines(texts, text_batches(train), is_chinese(texts))
         found = [
             {"sample": text, "nearest": line, "overlap": overlap}
             for text, (overlap, line) in zip(texts, lines, strict=True)

@@ -9,6 +9,7 @@ import typer
 
 from textvae.cli.common import Json, indent, print_json, quiet
 from textvae.cli.interpolate import path_lines
+from textvae.evaluation.text import set_apart
 
 
 class SampleCorpus(StrEnum):
@@ -68,9 +69,7 @@ def report(result, shown: dict) -> str:
     lines = [f"Trained in {result.training_seconds / 60:.1f} minutes. On {m['sentences']} validation texts:", ""]
     lines += [f"  {name:<15} {text}" for name, text in numbers]
     lines += ["", "Eight samples from the prior:", ""]
-    # Poems need a blank line between them; headlines would be torn apart by one.
-    gap = "\n\n" if any("\n" in text for text in shown["samples"]) else "\n"
-    lines += [gap.join(indent(text, "  ") for text in shown["samples"])]
+    lines += [set_apart([indent(text, "  ") for text in shown["samples"]])]
     lines += ["", "Four held-out texts and their reconstructions:", ""]
     for original, copy in zip(shown["originals"], shown["reconstructions"], strict=True):
         lines += [indent(original, "  "), indent(copy, "  -> "), ""]

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, load, print_json
+from textvae.evaluation.text import set_apart
 
 
 def run(
@@ -29,4 +30,4 @@ def run(
     if json:
         print_json({"samples": texts})
     else:
-        print(*texts, sep="\n\n" if any("\n" in text for text in texts) else "\n")
+        print(set_apart(texts))

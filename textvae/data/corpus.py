@@ -51,12 +51,11 @@ class Corpus:
         self.notices.append(sentence)
 
 
-def load_corpus(config: DataConfig, label_is_optional: bool = False) -> Corpus:
+def load_corpus(config: DataConfig) -> Corpus:
     """Loads a corpus.
 
     Args:
         config: where it is and what counts as one text.
-        label_is_optional: the same as `config.label_is_optional`.
 
     Returns:
         Splits train, validation and test. A split that the corpus lacks is cut from train with a seed.
@@ -64,8 +63,6 @@ def load_corpus(config: DataConfig, label_is_optional: bool = False) -> Corpus:
     Raises:
         ValueError: one line that says what is wrong, where, and what to do.
     """
-    if label_is_optional:
-        config = config.model_copy(update={"label_is_optional": True})
     corpus = Corpus(DatasetDict())
     try:
         paths = find_files(config.source)
@@ -232,9 +229,14 @@ def _hub_rows(split: Dataset, text_column: str, label_column: str | None, unit: 
             yield from ({"text": part, **label} for part in split_into_units(text or "", unit))
 
 
+def text_batches(split: Dataset, size: int = 10_000) -> Iterator[list[str]]:
+    """The texts of a split, `size` at a time, without reading what else stands beside them."""
+    return (batch["text"] for batch in split.select_columns("text").iter(batch_size=size))
+
+
 def _hashes(split: Dataset) -> np.ndarray:
     """Eight bytes for each text, by which texts are compared without holding them in memory."""
-    return np.concatenate([np.fromiter(map(hash, batch["text"]), np.int64) for batch in split.iter(batch_size=10_000)])
+    return np.concatenate([np.fromiter(map(hash, texts), np.int64) for texts in text_batches(split)])
 
 
 def _make_missing_splits(corpus: Corpus, hashes: dict[str, np.ndarray], config: DataConfig) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from datasets import Dataset, DatasetDict
 from transformers.utils import logging as transformers_logging
 
-from textvae.data.corpus import SPLIT_NAMES, Corpus, load_corpus
+from textvae.data.corpus import SPLIT_NAMES, Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
 from textvae.evaluation.report import evaluate_split
 from textvae.hardware import keep_freed_memory
@@ -69,12 +69,12 @@ def evaluate_run(
     transformers_logging.disable_progress_bar()
     keep_freed_memory()
     vae = TextVAE.from_pretrained(folder)
-    corpus = load_corpus(recipe.data, recipe.label_is_optional)
+    corpus = load_corpus(recipe.data)
     train = _training_texts(folder) if overrides else corpus.splits["train"]
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
     encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate")[split]
-    train_texts = train and (batch["text"] for batch in train.iter(batch_size=10_000))
+    train_texts = train and text_batches(train)
     metrics = evaluate_split(vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress)
     return metrics, vae, train
 
@@ -83,7 +83,7 @@ def _training_texts(folder: Path) -> Dataset | None:
     """What the run was trained on, where it is still to be had."""
     recipe = load_run_recipe(folder, [])
     try:
-        return load_corpus(recipe.data, recipe.label_is_optional).splits["train"]
+        return load_corpus(recipe.data).splits["train"]
     except ValueError as error:
         logger.warning("the run's own training texts cannot be read, so copies of them are not counted: %s", error)
         return None

@@ -23,6 +23,11 @@ def split_units(text: str, chinese: bool) -> list[str]:
     return [character for character in text if not character.isspace()] if chinese else text.split()
 
 
+def set_apart(texts: Sequence[str]) -> str:
+    """Texts below each other; where one has several lines, with a blank line between them."""
+    return ("\n\n" if any("\n" in text for text in texts) else "\n").join(texts)
+
+
 def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str) -> tuple[float, str]:
     """Corpus BLEU by sacrebleu.
 

@@ -21,10 +21,11 @@ from transformers.utils import logging as transformers_logging
 
 from textvae import registry
 from textvae.configuration import TextVAEConfig
-from textvae.data.corpus import Corpus, load_corpus
+from textvae.data.corpus import Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.report import evaluate_split, write_json
+from textvae.evaluation.text import set_apart
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import CARD, TextVAE
 from textvae.modeling import TextVAEModel
@@ -95,7 +96,7 @@ def train(
     if checkpoint:
         _check_resumed(recipe, folder)
     args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
-    corpus = load_corpus(recipe.data, recipe.label_is_optional)
+    corpus = load_corpus(recipe.data)
     _check_size(recipe, corpus.splits["train"], args)
     tokenizer = _tokenizer(recipe, corpus, folder if checkpoint else None)
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong)
@@ -120,9 +121,9 @@ def train(
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
     vae = TextVAE(model, tokenizer)
     vae.save_pretrained(folder)
-    train_texts = (batch["text"] for batch in splits["train"].iter(batch_size=10_000))
+    train_texts, validation = text_batches(splits["train"]), splits["validation"]
     metrics = evaluate_split(
-        vae, splits["validation"], "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
+        vae, validation, "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
     )
     run = Run(folder, vae, metrics, corpus, splits, seconds)
     _write_up(run, recipe, trainer.state.log_history, args)
@@ -139,8 +140,7 @@ def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: Tex
             broken = {key: None for key, value in row.items() if isinstance(value, float) and not math.isfinite(value)}
             file.write(json.dumps(row | broken, allow_nan=False) + "\n")
     samples = vae.sample(50, seed=args.seed)
-    gap = "\n\n" if any("\n" in text for text in samples) else "\n"
-    (folder / "samples.txt").write_text(gap.join(samples) + "\n", encoding="utf-8")
+    (folder / "samples.txt").write_text(set_apart(samples) + "\n", encoding="utf-8")
     vae.card = model_card(recipe, run.metrics, run.corpus, vae, run.training_seconds)
     (folder / CARD).write_text(vae.card, encoding="utf-8")
     copies, path, dimensions = [], None, None

@@ -19,8 +19,8 @@ from textvae.data.collator import Collator
 from textvae.data.sampler import LengthGroupedSampler
 from textvae.evaluation.latent import active_units
 from textvae.evaluation.likelihood import evaluate_bound
+from textvae.inference.text_vae import TextVAE
 from textvae.objectives import Elbo
-from textvae.tokenization import decode
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.ema import WeightAverage
 
@@ -100,8 +100,8 @@ class TextVAETrainer(Trainer):
         output = model(**inputs, num_samples=self.objective.num_samples)
         result = self.objective(output, self.progress)
         sentences = len(inputs["input_ids"])
-        self._count(distortion=output.distortion.detach().mean(0).sum(), rate=output.rate.detach().sum())
-        self._count(sentences=sentences)
+        distortion, rate = output.distortion.detach().mean(0).sum(), output.rate.detach().sum()
+        self._count(distortion=distortion, rate=rate, sentences=sentences)
         self._sums["beta"] = result.beta
         loss = result.loss * (sentences / (num_items_in_batch or sentences))
         return (loss, output) if return_outputs else loss
@@ -154,14 +154,9 @@ class TextVAETrainer(Trainer):
         if not count or not self.model.config.latent_size:
             return
         rows = dataset[:count]
-        batch = self.data_collator([{"ids": ids} for ids in rows["ids"]])
-        self.model.eval()
-        with torch.no_grad():
-            q = self.model.encode(
-                batch["encoder_input_ids"].to(self.args.device), batch["encoder_attention_mask"].to(self.args.device)
-            )
-            ids = self.model.generate(z=q.mean, max_new_tokens=max(rows["length"]) + 5, do_sample=False)
-        for text, copy in zip(rows["text"], decode(self.processing_class, ids.tolist()), strict=True):
+        vae = TextVAE(self.model, self.processing_class)
+        copies = vae.reconstruct(rows["text"], max_new_tokens=max(rows["length"]) + 5)
+        for text, copy in zip(rows["text"], copies, strict=True):
             logger.info("step %d: %r -> %r", self.state.global_step, text, copy)
 
     def _warn_of_collapse(self, metrics: dict[str, float], prefix: str) -> None:
