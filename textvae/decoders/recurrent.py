@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from textvae.decoders.base import Decoder, DecoderConfig
-from textvae.layers.dropout import LockedDropout, embed
+from textvae.layers.dropout import LockedDropout, embed, recurrent
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 
@@ -30,6 +30,7 @@ class RecurrentDecoderConfig(DecoderConfig):
         inject: where z enters, any subset of initial (first state), concat (beside each word vector) and output
             (added before the softmax).
         dropout: locked dropout on word vectors, between layers and before the softmax.
+        weight_dropout: probability of dropping a weight from state to state.
     """
 
     cell: Literal["gru", "lstm"] = "gru"
@@ -37,6 +38,7 @@ class RecurrentDecoderConfig(DecoderConfig):
     hidden_size: int = Field(512, ge=1)
     num_layers: int = Field(1, ge=1)
     inject: tuple[Injection, ...] = ("initial", "concat")
+    weight_dropout: float = Field(0.0, ge=0, lt=1)
 
     @field_validator("inject")
     @classmethod
@@ -124,10 +126,10 @@ class RecurrentDecoder(Decoder):
         after = []
         for layer, previous in zip(self.layers, states, strict=True):
             if self.config.cell == "gru":
-                x, last = layer(x, previous and previous[0])
+                x, last = recurrent(layer, x, previous and previous[0], self.config.weight_dropout)
                 after.append((last,))
             else:
-                x, last = layer(x, previous)
+                x, last = recurrent(layer, x, previous, self.config.weight_dropout)
                 after.append(last)
             x = self.drop(x)
         if state is not None:

@@ -51,3 +51,34 @@ def embed(embedding: nn.Embedding, ids: Tensor, p: float, training: bool) -> Ten
         return vectors
     keep = torch.empty(embedding.num_embeddings, 1, device=ids.device).bernoulli_(1 - p) / (1 - p)
     return vectors * F.embedding(ids, keep)
+
+
+def recurrent(layer: nn.GRU | nn.LSTM, x: Tensor, state, p: float):
+    """Runs a recurrent layer; in training without some of the weights from state to state, the same at every step.
+
+    Args:
+        layer: one layer, one direction, batch first.
+        x: (B,T,H).
+        state: the layer's first state as it takes it, or None for zeros.
+        p: probability of dropping a weight.
+
+    Returns:
+        the layer's outputs and last state.
+
+    Source: Wan et al. 2013 (DropConnect); Merity et al. 2018, arXiv 1708.02182, section 2 (weight-dropped LSTM).
+    """
+    if not layer.training or p == 0:
+        return layer(x, state)
+    input_weight, state_weight, *biases = layer._flat_weights
+    # torch.rand is twice as fast as bernoulli_ on a processor, and this mask is the largest of all.
+    weights = [input_weight, state_weight * (torch.rand_like(state_weight) >= p) / (1 - p), *biases]
+    lstm = isinstance(layer, nn.LSTM)
+    if state is None:
+        zeros = x.new_zeros(1, x.shape[0], layer.hidden_size)
+        state = (zeros, zeros) if lstm else zeros
+    # has_biases, num_layers, dropout, train, bidirectional, batch_first
+    options = (True, 1, 0.0, True, False, True)
+    if lstm:
+        outputs, h, c = torch.lstm(x, state, weights, *options)
+        return outputs, (h, c)
+    return torch.gru(x, state, weights, *options)
