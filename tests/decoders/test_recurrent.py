@@ -75,6 +75,14 @@ def test_embedding_dropout_hides_types(make_model, z):
     assert len(outcomes) == 2
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_weight_dropout_in_training_only(make_model, batch, z, cell):
+    decoder, without = make_decoder(make_model, cell=cell, weight_dropout=0.5), make_decoder(make_model, cell=cell)
+    assert torch.equal(decoder(batch[0], z).features, without(batch[0], z).features)
+    decoder.train()
+    assert not torch.equal(decoder(batch[0], z).features, decoder(batch[0], z).features)
+
+
 def test_reordering_keeps_both_parts_of_an_lstm_state():
     state = RecurrentState()
     state.layers = [(torch.arange(3.0).view(1, 3, 1), -torch.arange(3.0).view(1, 3, 1)) for _ in range(2)]

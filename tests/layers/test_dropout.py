@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from textvae.layers.dropout import LockedDropout, embed
+from textvae.layers.dropout import LockedDropout, embed, recurrent
 
 
 @pytest.fixture(autouse=True)
@@ -56,3 +56,40 @@ def test_embedding_dropout_keeps_the_expectation():
 def test_embedding_dropout_does_nothing(p, training):
     embedding, ids = nn.Embedding(5, 3), torch.tensor([[0, 4, 2]])
     assert torch.equal(embed(embedding, ids, p, training), scaled(embedding, ids))
+
+
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("given", [True, False])
+def test_weight_dropout_is_the_layer_with_some_weights_at_zero(cell, given, monkeypatch):
+    layer, x = CELLS[cell](5, 7, batch_first=True), torch.randn(3, 4, 5)
+    first = torch.randn(1, 3, 7) if given else None
+    state = (first, 2 * first) if given and cell == "lstm" else first
+    draws = torch.rand_like(layer.weight_hh_l0)
+    monkeypatch.setattr(torch, "rand_like", lambda weight: draws)
+    outputs, last = recurrent(layer, x, state, 0.3)
+    thinned = CELLS[cell](5, 7, batch_first=True)
+    thinned.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        thinned.weight_hh_l0[draws < 0.3] = 0
+        thinned.weight_hh_l0[draws >= 0.3] /= 0.7
+    expected, expected_last = thinned(x, state)
+    torch.testing.assert_close(outputs, expected)
+    torch.testing.assert_close(last, expected_last)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weight_dropout_share_and_gradient(cell):
+    layer = CELLS[cell](5, 64, batch_first=True)
+    recurrent(layer, torch.randn(3, 4, 5), None, 0.3)[0].square().sum().backward()
+    # A dropped weight has no gradient; any other has, since every state counts.
+    assert (layer.weight_hh_l0.grad == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert (layer.weight_ih_l0.grad != 0).all()
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.5, False)])
+def test_weight_dropout_does_nothing(p, training):
+    layer, x = nn.LSTM(5, 7, batch_first=True).train(training), torch.randn(3, 4, 5)
+    assert torch.equal(recurrent(layer, x, None, p)[0], layer(x)[0])
