@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, ModelCard, RepoUrl
 from transformers import AutoConfig, AutoModel, AutoTokenizer, TextIteratorStreamer
 
 from textvae import TextVAE, TextVAEConfig, TextVAEModel
+from textvae.inference.decoding import decode_rows
 from textvae.inference import text_vae as module
 from textvae.tokenization import decode as to_texts
 
@@ -187,12 +188,14 @@ def test_options_that_amount_to_greedy_decoding(vae, options):
     ids=str,
 )
 def test_options_reach_generation(vae, options):
-    """Each changes something, and does what transformers does with it."""
+    """Each changes something, and does what transformers does with it (sampling draws in a way of its own)."""
     z = 3 * torch.randn(20, 8, generator=torch.Generator().manual_seed(3))
     texts = vae.decode(z, seed=0, **options)
     torch.manual_seed(0)
-    sampling = {"top_k": 0, "top_p": 0.95} if options.get("do_sample") else {}
-    ids = vae.model.generate(z=z, **{"max_new_tokens": 12} | sampling | options)
+    loop = {}
+    if options.get("do_sample"):
+        loop = {"top_k": 0, "top_p": 0.95, "custom_generate": decode_rows}
+    ids = vae.model.generate(z=z, **{"max_new_tokens": 12} | loop | options)
     assert texts == to_texts(vae.tokenizer, ids.tolist())
     assert texts != vae.decode(z, **GREEDY)
 

@@ -14,9 +14,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig
+from transformers.generation import GenerationMode
 
 from textvae.data.collator import Collator
 from textvae.data.encoding import encode_texts
+from textvae.inference.decoding import decode_rows
 from textvae.inference.geometry import path
 from textvae.modeling import TextVAEModel
 from textvae.tokenization import decode as to_texts
@@ -179,11 +181,13 @@ class TextVAE:
         if not torch.isfinite(rows).all():
             raise ValueError("z holds values that are not finite")
         config = self.generation_config(**generation)
+        one_by_one = config.get_generation_mode() in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
+        loop = decode_rows if one_by_one and streamer is None and config.use_cache is not False else None
         texts: list[str] = []
         with seeded(seed), torch.no_grad():
             for start in range(0, len(rows), BATCH):
                 part = rows[start : start + BATCH].to(self.model.device)
-                ids = self.model.generate(z=part, generation_config=config, streamer=streamer)
+                ids = self.model.generate(z=part, generation_config=config, streamer=streamer, custom_generate=loop)
                 texts += to_texts(self.tokenizer, ids.tolist())
         return texts[0] if one and len(texts) == 1 else texts
 
