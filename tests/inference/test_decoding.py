@@ -7,7 +7,7 @@ import torch
 from transformers import LogitsProcessorList, TopPLogitsWarper
 
 from tests.conftest import DECODERS
-from tests.test_generation import D, PAD, V, log_likelihood, sharpened
+from tests.test_generation import PAD, D, V, log_likelihood, sharpened
 from textvae.inference import decoding
 from textvae.inference.decoding import NucleusFilter, decode_rows, draw
 
@@ -86,6 +86,7 @@ def test_longest_text_is_kept_to(model, z):
     assert (ids != PAD).all()
 
 
+@torch.no_grad()
 def test_sampling_follows_the_model(make_model):
     """Two-token texts of one z, against their exact probabilities."""
     model = make_model(latent_size=D, vocab_size=8)

@@ -11,8 +11,8 @@ from huggingface_hub import HfApi, ModelCard, RepoUrl
 from transformers import AutoConfig, AutoModel, AutoTokenizer, TextIteratorStreamer
 
 from textvae import TextVAE, TextVAEConfig, TextVAEModel
-from textvae.inference.decoding import decode_rows
 from textvae.inference import text_vae as module
+from textvae.inference.decoding import decode_rows
 from textvae.tokenization import decode as to_texts
 
 
