@@ -45,3 +45,17 @@ def test_save_and_load(model, batch, tmp_path):
     copy = reloaded(model, tmp_path)
     assert_same_state(model.encoder, copy.encoder)
     assert torch.equal(copy.encoder(*batch), model.encoder(*batch))
+
+
+@pytest.mark.parametrize("substitute", [3, 4])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_word_dropout_in_training_only(make_model, batch, name, substitute):
+    """With every word hidden, sentences of one length are the same to the encoder."""
+    hiding = {"word_dropout": 1.0, "word_dropout_with": {3: "unk", 4: "mask"}[substitute]}
+    encoder = make_model(encoder=ENCODERS[name] | hiding).encoder
+    ids = torch.tensor([[1, 10, 11, 12, 2], [1, 20, 21, 22, 2]])
+    mask = torch.ones_like(ids)
+    assert (encoder(ids, mask)[0] - encoder(ids, mask)[1]).abs().max() > 1e-4
+    hidden = torch.tensor([[1, substitute, substitute, substitute, 2]])
+    expected = encoder(hidden, mask[:1])
+    torch.testing.assert_close(encoder.train()(ids, mask), expected.expand(2, -1))

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from textvae.layers.cross_entropy import token_nll
+from textvae.layers.dropout import WordDropout
 from textvae.validation import Section
 
 
@@ -54,27 +55,12 @@ class Decoder(nn.Module):
         if not config.tie_embeddings:
             self.softmax = nn.Linear(feature_size, model_config.vocab_size, bias=False)
         self.softmax_bias = nn.Parameter(torch.zeros(model_config.vocab_size))
-        self.substitute_id = getattr(model_config, f"{config.word_dropout_with}_token_id")
-        self.protected_ids = (model_config.bos_token_id, model_config.eos_token_id)
-        if config.word_dropout and self.substitute_id is None:
-            raise ValueError(
-                f"model.decoder.word_dropout_with: the tokenizer has no {config.word_dropout_with} token; "
-                "choose the other one or set word_dropout to 0"
-            )
+        self.drop_words = WordDropout(config.word_dropout, config.word_dropout_with, model_config, "model.decoder")
 
     @property
     def softmax_weight(self) -> Tensor:
         """(V,E)."""
         return self.embedding.weight if self.config.tie_embeddings else self.softmax.weight
-
-    def drop_words(self, ids: Tensor) -> Tensor:
-        """In training, hides input words at random; never bos or eos. (N,T) -> (N,T)."""
-        if not self.training or not self.config.word_dropout:
-            return ids
-        hide = torch.rand(ids.shape, device=ids.device) < self.config.word_dropout
-        for protected in self.protected_ids:
-            hide &= ids != protected
-        return ids.masked_fill(hide, self.substitute_id)
 
     def logits(self, features: Tensor) -> Tensor:
         """(N,T,E) -> (N,T,V), float32."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from textvae.encoders.pooling import Pooling, PoolingKind
-from textvae.layers.dropout import LockedDropout, embed
+from textvae.layers.dropout import LockedDropout, WordDropout, embed
 from textvae.registry import register
 from textvae.validation import Section
 
@@ -27,6 +27,8 @@ class RecurrentEncoderConfig(Section):
         pooling: last, mean, max or attention.
         dropout: locked dropout on word vectors, between layers and on the states before pooling.
         embedding_dropout: probability of dropping a word type.
+        word_dropout: probability of hiding an input word in training.
+        word_dropout_with: unk or mask, the token that stands in its place.
     """
 
     cell: Literal["gru", "lstm"] = "gru"
@@ -38,6 +40,8 @@ class RecurrentEncoderConfig(Section):
     pooling: PoolingKind = "max"
     dropout: float = Field(0.0, ge=0, lt=1)
     embedding_dropout: float = Field(0.0, ge=0, lt=1)
+    word_dropout: float = Field(0.0, ge=0, le=1)
+    word_dropout_with: Literal["unk", "mask"] = "unk"
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:
@@ -67,6 +71,7 @@ class RecurrentEncoder(nn.Module):
     def __init__(self, config: RecurrentEncoderConfig, model_config):
         super().__init__()
         self.config = config
+        self.drop_words = WordDropout(config.word_dropout, config.word_dropout_with, model_config, "model.encoder")
         if not config.share_embeddings:
             self.embedding = nn.Embedding(model_config.vocab_size, config.embedding_size)
         cell = {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
@@ -92,7 +97,7 @@ class RecurrentEncoder(nn.Module):
         """
         lengths = mask.sum(1)
         embedding = word_vectors if self.config.share_embeddings else self.embedding
-        x = self.drop(embed(embedding, ids, self.config.embedding_dropout, self.training))
+        x = self.drop(embed(embedding, self.drop_words(ids), self.config.embedding_dropout, self.training))
         for layer, forwards in enumerate(self.forwards):
             states = forwards(x)[0]
             if self.config.bidirectional:

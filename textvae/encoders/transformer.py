@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from textvae.encoders.pooling import Pooling, PoolingKind
 from textvae.layers.attention import TransformerBlock
-from textvae.layers.dropout import embed
+from textvae.layers.dropout import WordDropout, embed
 from textvae.registry import register
 from textvae.validation import Section
 
@@ -28,6 +28,8 @@ class TransformerEncoderConfig(Section):
         max_positions: learned positions.
         pooling: last, mean, max or attention.
         dropout: on word vectors, attention weights and what each part adds.
+        word_dropout: probability of hiding an input word in training.
+        word_dropout_with: unk or mask, the token that stands in its place.
     """
 
     hidden_size: int = Field(256, ge=2)
@@ -39,6 +41,8 @@ class TransformerEncoderConfig(Section):
     max_positions: int = Field(512, ge=2)
     pooling: PoolingKind = "mean"
     dropout: float = Field(0.1, ge=0, lt=1)
+    word_dropout: float = Field(0.0, ge=0, le=1)
+    word_dropout_with: Literal["unk", "mask"] = "unk"
 
     @model_validator(mode="after")
     def _divisible(self):
@@ -59,6 +63,7 @@ class TransformerEncoder(nn.Module):
     def __init__(self, config: TransformerEncoderConfig, model_config):
         super().__init__()
         self.config = config
+        self.drop_words = WordDropout(config.word_dropout, config.word_dropout_with, model_config, "model.encoder")
         size = config.hidden_size
         if not config.share_embeddings:
             self.embedding = nn.Embedding(model_config.vocab_size, size)
@@ -92,7 +97,7 @@ class TransformerEncoder(nn.Module):
         """
         positions = torch.arange(ids.shape[1], device=ids.device)
         embedding = word_vectors if self.config.share_embeddings else self.embedding
-        x = embed(embedding, ids, 0.0, self.training)
+        x = embed(embedding, self.drop_words(ids), 0.0, self.training)
         if self.config.positions == "learned":
             if ids.shape[1] > self.config.max_positions:
                 raise ValueError(

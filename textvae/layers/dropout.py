@@ -53,6 +53,42 @@ def embed(embedding: nn.Embedding, ids: Tensor, p: float, training: bool) -> Ten
     return vectors * F.embedding(ids, keep)
 
 
+class WordDropout(nn.Module):
+    """Hides words at random behind another id, in training; never bos or eos.
+
+    Args:
+        p: probability of hiding a word.
+        substitute: unk or mask, the token that stands in its place.
+        model_config: the TextVAEConfig (for the special ids).
+        where: the section of the recipe, for the message.
+
+    Raises:
+        ValueError: the tokenizer has no such token.
+
+    Source: Bowman et al. 2016, arXiv 1511.06349, section 3.1.
+    """
+
+    def __init__(self, p: float, substitute: str, model_config, where: str):
+        super().__init__()
+        self.p = p
+        self.substitute_id = getattr(model_config, f"{substitute}_token_id")
+        self.protected_ids = (model_config.bos_token_id, model_config.eos_token_id)
+        if p and self.substitute_id is None:
+            raise ValueError(
+                f"{where}.word_dropout_with: the tokenizer has no {substitute} token; choose the other one or set "
+                "word_dropout to 0"
+            )
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B,T) -> (B,T)."""
+        if not self.training or self.p == 0:
+            return ids
+        hide = torch.rand(ids.shape, device=ids.device) < self.p
+        for protected in self.protected_ids:
+            hide &= ids != protected
+        return ids.masked_fill(hide, self.substitute_id)
+
+
 def recurrent(layer: nn.GRU | nn.LSTM, x: Tensor, state, p: float):
     """Runs a recurrent layer; in training without some of the weights from state to state, the same at every step.
 
