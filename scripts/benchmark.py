@@ -204,6 +204,7 @@ def end_to_end(preset: str) -> float:
         budget = {"max_steps": WARM_UP + STEPS, "logging_steps": 10, "eval_strategy": "no", "save_strategy": "no"}
         values = {
             "data": {"source": str(Path(folder) / "text.txt")},
+            "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
             "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
             "training": budget | {"log_reconstructions": 0, "per_device_train_batch_size": BATCH, "seed": 0},
         }

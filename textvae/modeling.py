@@ -39,13 +39,12 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             )
             self.prior = registry.build("prior", config.latent["prior"], config.latent_size)
         self.decoder = registry.build("decoder", config.decoder, config)
-        if config.encoder.get("share_embeddings") and config.latent_size:
-            theirs, ours = self.decoder.embedding.embedding_dim, _embedding_size(config.encoder)
-            if theirs != ours:
-                raise ValueError(
-                    f"model.encoder.share_embeddings: the encoder's word vectors have size {ours} and the decoder's "
-                    f"{theirs}; make them equal"
-                )
+        shared = getattr(self.encoder, "shared_size", None) if config.latent_size else None
+        if shared not in (None, self.decoder.embedding.embedding_dim):
+            raise ValueError(
+                f"model.encoder.share_embeddings: the encoder's word vectors have size {shared} and the decoder's "
+                f"{self.decoder.embedding.embedding_dim}; make them equal"
+            )
         self.post_init()
         special = {config.pad_token_id, config.bos_token_id, config.unk_token_id, config.mask_token_id}
         self.generation_config = GenerationConfig(
@@ -189,10 +188,6 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, *args, **kwargs):
         if generation_config.use_cache and model_kwargs.get("past_key_values") is None:
             model_kwargs["past_key_values"] = self.decoder.new_state()
-
-
-def _embedding_size(part: dict) -> int:
-    return part.get("embedding_size", part["hidden_size"])
 
 
 AutoConfig.register("textvae", TextVAEConfig)

@@ -233,12 +233,15 @@ def test_a_folder_without_a_tokenizer(files, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_as_many_subwords_as_the_corpus_yields_where_no_size_is_named(texts, kind):
+    named = make_tokenizer(TokenizerConfig(kind=kind, vocab_size=8000), texts)
+    assert make_tokenizer(TokenizerConfig(kind=kind), texts).get_vocab() == named.get_vocab()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "bpe"}, "tokenizer: kind bpe needs vocab_size"),
-        ({"kind": "unigram"}, "tokenizer: kind unigram needs vocab_size"),
-        ({"kind": "sentencepiece"}, "tokenizer: kind sentencepiece needs vocab_size"),
         ({"kind": "pretrained"}, "tokenizer: kind pretrained needs path: a Hub name or a folder"),
         (
             {"kind": "word", "path": "x"},

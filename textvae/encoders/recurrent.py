@@ -72,6 +72,8 @@ class RecurrentEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.drop_words = WordDropout(config.word_dropout, config.word_dropout_with, model_config, "model.encoder")
+        # Of the decoder's word vectors, where they are read.
+        self.shared_size = config.embedding_size if config.share_embeddings else None
         if not config.share_embeddings:
             self.embedding = nn.Embedding(model_config.vocab_size, config.embedding_size)
         cell = {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell]

@@ -65,6 +65,8 @@ class TransformerEncoder(nn.Module):
         self.config = config
         self.drop_words = WordDropout(config.word_dropout, config.word_dropout_with, model_config, "model.encoder")
         size = config.hidden_size
+        # Of the decoder's word vectors, where they are read.
+        self.shared_size = size if config.share_embeddings else None
         if not config.share_embeddings:
             self.embedding = nn.Embedding(model_config.vocab_size, size)
         if config.positions == "learned":

@@ -1,7 +1,7 @@
 """Trains or loads a tokenizer; whatever its kind, it is a fast one that puts bos and eos around a text."""
 
+from textvae.tokenization.special import SPECIAL
 from textvae.tokenization.tokenizer import (
-    SPECIAL,
     TokenizerConfig,
     batches,
     decode,

@@ -20,7 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers.convert_slow_tokenizer import generate_merges
 
 from textvae.tokenization.charsmap import any_of, char_class, charsmap_normalizers
-from textvae.tokenization.tokenizer import SPECIAL
+from textvae.tokenization.special import SPECIAL
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 SPACE = "▁"

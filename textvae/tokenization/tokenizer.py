@@ -11,15 +11,11 @@ from pydantic import Field, model_validator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from textvae.tokenization.special import SPECIAL
 from textvae.validation import Section
 
-SPECIAL = {
-    "pad_token": "<pad>",
-    "bos_token": "<bos>",
-    "eos_token": "<eos>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
+# Ids where a vocabulary has to have a size and none is named.
+DEFAULT_SIZE = 8000
 
 
 class TokenizerConfig(Section):
@@ -28,7 +24,8 @@ class TokenizerConfig(Section):
     Args:
         kind: word (split at spaces and line ends, for corpora that are tokenised already), char, bpe and unigram
             (byte-level: every text comes back as it went in), sentencepiece, or pretrained.
-        vocab_size: most ids, special ones counted; null for every word or character that is frequent enough.
+        vocab_size: most ids, special ones counted; when null 8,000 subwords, or every word or character that is
+            frequent enough.
         min_frequency: how often a word, character or merge must occur to be kept.
         path: a Hub name or folder for `pretrained`; a .model file for `sentencepiece`, which is trained when null.
         model_type: of a sentencepiece model that is trained here.
@@ -46,11 +43,12 @@ class TokenizerConfig(Section):
             raise ValueError("kind pretrained needs path: a Hub name or a folder")
         if self.path and self.kind not in ("pretrained", "sentencepiece"):
             raise ValueError(f"path goes with the kinds pretrained and sentencepiece, not with {self.kind}")
-        if self.vocab_size is None and (
-            self.kind in ("bpe", "unigram") or (self.kind == "sentencepiece" and not self.path)
-        ):
-            raise ValueError(f"kind {self.kind} needs vocab_size")
         return self
+
+    @property
+    def subwords(self) -> int:
+        """Most subwords, special ones counted."""
+        return self.vocab_size or DEFAULT_SIZE
 
 
 def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -75,7 +73,7 @@ def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedT
         if config.path:
             model = _existing(config.path).read_bytes()
         else:
-            model = train_sentencepiece(texts, config.vocab_size, config.model_type)
+            model = train_sentencepiece(texts, config.subwords, config.model_type)
         return wrap(load_sentencepiece(model), special_tokens(model))
     build = {"word": _word, "char": _char, "bpe": _bpe, "unigram": _unigram}[config.kind]
     tokenizer, trainer = build(config)
@@ -183,7 +181,7 @@ def _byte_level(tokenizer: Tokenizer) -> Tokenizer:
 
 def _bpe(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
     return _byte_level(Tokenizer(models.BPE())), trainers.BpeTrainer(
-        vocab_size=config.vocab_size,
+        vocab_size=config.subwords,
         min_frequency=config.min_frequency,
         special_tokens=list(SPECIAL.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -193,7 +191,7 @@ def _bpe(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
 
 def _unigram(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
     return _byte_level(Tokenizer(models.Unigram())), trainers.UnigramTrainer(
-        vocab_size=config.vocab_size,
+        vocab_size=config.subwords,
         unk_token=SPECIAL["unk_token"],
         special_tokens=list(SPECIAL.values()),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),

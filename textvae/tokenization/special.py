@@ -1,0 +1,9 @@
+"""What the special tokens of a tokenizer made here are called."""
+
+SPECIAL = {
+    "pad_token": "<pad>",
+    "bos_token": "<bos>",
+    "eos_token": "<eos>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
