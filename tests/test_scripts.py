@@ -28,9 +28,10 @@ def script(monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.name)
-def test_thin(path):
+@pytest.mark.parametrize("name", ["train.py", "sample.py", "interpolate.py", "evaluate.py"])
+def test_thin(name):
     """Few lines, and nothing of textvae but its public names."""
+    path = SCRIPTS / name
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and "textvae" in node.module]
