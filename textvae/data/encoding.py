@@ -45,6 +45,11 @@ def encode_texts(texts: list[str], tokenizer) -> Dataset:
     return Dataset(_encoder(tokenizer)(table))
 
 
+def text_lengths(dataset: Dataset) -> np.ndarray:
+    """Predicted tokens of each text: a view of the column on disk, where a list would hold an object for each."""
+    return dataset.with_format("arrow")["length"][:].to_numpy()
+
+
 def _encode_split(split: Dataset, name: str, tokenizer) -> Dataset:
     encoded = split.with_format("arrow").map(
         _encoder(tokenizer),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from textvae.data.collator import Collator
+from textvae.data.encoding import text_lengths
 from textvae.hardware import autocast
 
 # Rows (samples times sentences) times tokens that one forward pass may hold.
@@ -107,7 +108,7 @@ def evaluate_bound(
     collate, device, n = Collator(model.config.pad_token_id), model.device, len(dataset)
     generator = torch.Generator(device).manual_seed(seed)
     distortion, rate, outputs, order, dimensions = torch.zeros(n), torch.zeros(n), [], [], []
-    for index in length_sorted_batches(dataset["length"][:], num_samples):
+    for index in length_sorted_batches(text_lengths(dataset), num_samples):
         with evaluating(model), autocast(device, bf16):
             output = model(**batch_of(dataset, index, collate, device), num_samples=num_samples, generator=generator)
         rows = torch.from_numpy(index)
@@ -164,7 +165,7 @@ def importance_weighted_nll(
     collate, device = Collator(model.config.pad_token_id), model.device
     generator = torch.Generator(device).manual_seed(seed)
     nll = torch.zeros(len(dataset))
-    for index in length_sorted_batches(dataset["length"][:], min(num_samples, 50)):
+    for index in length_sorted_batches(text_lengths(dataset), min(num_samples, 50)):
         batch = batch_of(dataset, index, collate, device)
         ids, mask = batch["input_ids"], batch["attention_mask"]
         at_once = max(1, TOKENS_AT_ONCE // ids.numel())

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from textvae.data.encoding import text_lengths
 from textvae.evaluation.latent import active_units, mutual_information
 from textvae.evaluation.likelihood import evaluate_bound, importance_weighted_nll, length_sorted_batches
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
@@ -92,7 +93,7 @@ def evaluate_split(
 
     bound = evaluate_bound(model, dataset, seed=seed, bf16=bf16, progress=advance("bound"))
     iw = importance_weighted_nll(model, dataset, samples, seed + 1, bf16, advance(f"iw_nll, {samples} samples"))
-    tokens, total_bytes = sum(dataset["length"]), sum(dataset["bytes"])
+    tokens, total_bytes = int(text_lengths(dataset).sum()), sum(dataset["bytes"])
     nll, iw_nll = _mean(bound.nll), _mean(iw)
     texts, ids = dataset["text"][:], dataset["ids"][:]
     unk = sum(row.count(model.config.unk_token_id) for row in ids) / tokens

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from textvae.data.collator import Collator
+from textvae.data.encoding import text_lengths
 from textvae.data.sampler import LengthGroupedSampler
 from textvae.evaluation.latent import active_units
 from textvae.evaluation.likelihood import evaluate_bound
@@ -85,7 +86,7 @@ class TextVAETrainer(Trainer):
     def _get_train_sampler(self, train_dataset=None) -> LengthGroupedSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return LengthGroupedSampler(dataset["length"][:], self.args.train_batch_size, seed)
+        return LengthGroupedSampler(text_lengths(dataset), self.args.train_batch_size, seed)
 
     def _run_epoch(self, *args, **kwargs) -> None:
         # A run that is resumed at its end would take one step more.
