@@ -5,7 +5,7 @@ Shapes: S latent samples, B sentences, T tokens, D latent dimensions, E features
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -59,7 +59,9 @@ class ObjectiveOutput:
     Args:
         loss: scalar, mean over the sentences of the batch, to be minimised.
         beta: the weight of the rate at this moment.
+        logs: what else is to be logged, by name.
     """
 
     loss: torch.Tensor
     beta: float
+    logs: dict[str, float | torch.Tensor] = field(default_factory=dict)

@@ -26,6 +26,7 @@ VARIANTS = {
     "accumulation": (*DROPOUT, "training.gradient_accumulation_steps=2", "training.per_device_train_batch_size=22"),
     "transformers": (f"model.encoder={TRANSFORMER}", f"model.decoder={TRANSFORMER}"),
     "language model": ("model.latent.size=0", *DROPOUT[1:]),
+    "target rate": ("objective={kind: target_rate, rate: 3.0, multiplier_learning_rate: 0.1}", *DROPOUT),
     "end of an epoch": ("training.per_device_train_batch_size=65", *DROPOUT),
 }
 
@@ -48,7 +49,7 @@ class Stop(TrainerCallback):
 def outcome(folder):
     """What a run leaves: weights, those of its last checkpoint and their averages, the curves, the numbers."""
     files = ["model.safetensors", "checkpoints/best/model.safetensors"]
-    files += [f"checkpoints/checkpoint-{STEPS}/{name}.safetensors" for name in ("model", "ema")]
+    files += [f"checkpoints/checkpoint-{STEPS}/{name}.safetensors" for name in ("model", "ema", "objective")]
     tensors = {file: load_file(folder / file) for file in files if (folder / file).exists()}
     rows = [json.loads(line) for line in (folder / "logs" / "history.jsonl").read_text().splitlines()]
     curves = [{key: row[key] for key in row if "seconds" not in key} for row in rows if "train_runtime" not in row]
@@ -69,7 +70,7 @@ def test_resume_equals_the_uninterrupted_run(corpus_file, tmp_path, name):
     tensors, curves, metrics = outcome(tmp_path / "whole")
     again, curves_again, metrics_again = outcome(tmp_path / "broken")
     assert tensors.keys() == again.keys()
-    assert len(tensors) == 4 - (name == "plain")
+    assert len(tensors) == 4 - (name == "plain") + (name == "target rate")
     for file, weights in tensors.items():
         assert all(torch.equal(value, again[file][key]) for key, value in weights.items()), file
     assert curves == curves_again

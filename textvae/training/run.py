@@ -105,7 +105,7 @@ def train(
     model = _model(recipe, tokenizer)
     if args.init_from and not checkpoint:
         _init_from(model, Path(args.init_from))
-    objective = registry.build("objective", recipe.objective)
+    objective = registry.build("objective", recipe.objective, model.config.latent_size)
     _make_folder(recipe, tokenizer, keep=resume)
     trainer, start = None, time.time()
     try:

@@ -20,7 +20,7 @@ from textvae.data.sampler import LengthGroupedSampler
 from textvae.evaluation.latent import active_units
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
-from textvae.objectives import Elbo
+from textvae.objectives import Objective
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.ema import WeightAverage
 
@@ -48,7 +48,7 @@ class TextVAETrainer(Trainer):
         self,
         model,
         args: TextVAETrainingArguments,
-        objective: Elbo,
+        objective: Objective,
         train_dataset,
         eval_dataset,
         processing_class,
@@ -67,6 +67,7 @@ class TextVAETrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
+        self._update: list[tuple[torch.Tensor, int]] = []
         self._looked_collapsed = self._collapse_reported = False
         self.add_callback(_AfterStep(self))
         # Both print to stdout; callers show progress in their own way.
@@ -101,8 +102,10 @@ class TextVAETrainer(Trainer):
         result = self.objective(output, self.progress)
         sentences = len(inputs["input_ids"])
         distortion, rate = output.distortion.detach().mean(0).sum(), output.rate.detach().sum()
-        self._count(distortion=distortion, rate=rate, sentences=sentences)
+        logs = {name: value * sentences for name, value in result.logs.items()}
+        self._count(distortion=distortion, rate=rate, sentences=sentences, **logs)
         self._sums["beta"] = result.beta
+        self._update.append((rate, sentences))
         loss = result.loss * (sentences / (num_items_in_batch or sentences))
         return (loss, output) if return_outputs else loss
 
@@ -110,14 +113,25 @@ class TextVAETrainer(Trainer):
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
+    def after_update(self) -> None:
+        """Averages the weights and tells the objective the mean rate of the update, over all ranks."""
+        if self.ema:
+            self.ema.update()
+        rates, sentences = zip(*self._update, strict=True)
+        self._update = []
+        total = torch.stack([sum(rates), torch.tensor(float(sum(sentences)), device=self.args.device)])
+        rate, count = self.accelerator.reduce(total, "sum")
+        self.objective.after_step(rate / count)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log: rate and distortion in nats a sentence, unweighted, and beta."""
         if "loss" in logs and self._sums.get("sentences"):
-            sums = self._sums
-            logs["distortion"] = float(sums["distortion"]) / sums["sentences"]
+            beta, sentences = self._sums.pop("beta"), self._sums.pop("sentences")
+            means = {name: float(value) / sentences for name, value in self._sums.items()}
             if self.model.config.latent_size:
-                logs["rate"] = float(sums["rate"]) / sums["sentences"]
-                logs["beta"] = sums["beta"]
+                logs |= {**means, "beta": beta}
+            else:
+                logs["distortion"] = means["distortion"]
             self._sums = {}
         super().log(logs, start_time)
 
@@ -181,13 +195,18 @@ class TextVAETrainer(Trainer):
             )
 
     def _comparable(self) -> list[tuple[float, int]]:
-        """Metric and step of the evaluations so far at which beta had its final value, best first."""
-        key = f"eval_{self.objective.selects_by}"
+        """Metric and step of the evaluations so far that may be compared, best first.
+
+        At them beta had its final value, and the rate was one that the objective allows.
+        """
+        key, steps = f"eval_{self.objective.selects_by}", max(1, self.state.max_steps)
         rows = [row for row in self.state.log_history if key in row and row["step"]]
-        steps = max(1, self.state.max_steps)
-        return sorted((row[key], row["step"]) for row in rows if self.objective.warmed_up(row["step"] / steps))
+        rows = [row for row in rows if self.objective.warmed_up(row["step"] / steps)]
+        return sorted((row[key], row["step"]) for row in rows if self.objective.feasible(row.get("eval_rate", 0.0)))
 
     def _determine_best_metric(self, metrics: dict[str, float], trial=None) -> bool:
+        if "eval_rate" in metrics:
+            self.objective.after_evaluation(metrics["eval_rate"])
         # The trainer state's own best_global_step stays unset: it would make transformers keep that checkpoint in
         # place of the last one, from which training resumes.
         ranked, step = self._comparable(), self.state.global_step
@@ -221,7 +240,9 @@ class TextVAETrainer(Trainer):
         self._determine_best_metric({})
         ranked = self._comparable()
         if not ranked:
-            logger.warning("training ended before beta had reached its final value: the last weights are kept")
+            warmed_up = self.objective.warmed_up(self.progress)
+            why = "without the rate that was asked for" if warmed_up else "before beta had reached its final value"
+            logger.warning("training ended %s: the last weights are kept", why)
             self._save_best()
             last = next(row for row in reversed(self.state.log_history) if key in row)
             ranked = [(last[key], last["step"])]
@@ -250,11 +271,10 @@ class TextVAETrainer(Trainer):
 
 
 class _AfterStep(TrainerCallback):
-    """Updates the averaged weights."""
+    """Calls what has to be done after each update."""
 
     def __init__(self, trainer: TextVAETrainer):
         self.trainer = trainer
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.trainer.ema:
-            self.trainer.ema.update()
+        self.trainer.after_update()
