@@ -32,7 +32,14 @@ def make_output(samples, with_latent=True):
     log_q, log_p = q.log_prob(z), prior.log_prob(z)
     rate, per_dimension = kl(q, prior, log_q, log_p)
     return TextVAEOutput(
-        q=q, z=z, log_q=log_q, log_p=log_p, distortion=distortion, rate=rate, rate_per_dimension=per_dimension
+        q=q,
+        z=z,
+        log_q=log_q,
+        log_p=log_p,
+        distortion=distortion,
+        rate=rate,
+        rate_per_dimension=per_dimension,
+        sample_prior=prior.sample,
     )
 
 

@@ -101,7 +101,17 @@ class Seeded(TrainerCallback):
 
 
 @pytest.mark.parametrize(
-    "objective", [{"beta": 1.0}, {"beta": 0.0}, {"beta": 2.0, "free_bits": 1.0}, {"num_samples": 3}]
+    "objective",
+    [
+        {"beta": 1.0},
+        {"beta": 0.0},
+        {"beta": 2.0, "free_bits": 1.0},
+        {"num_samples": 3},
+        {"kind": "target_rate"},
+        {"kind": "infovae"},
+        {"kind": "iwae", "num_samples": 3},
+        {"kind": "adversarial"},
+    ],
 )
 def test_a_step_follows_the_gradient_of_the_mean_loss(make_trainer, objective):
     recorder = Recorder()
@@ -384,6 +394,22 @@ def test_the_multiplier_sees_the_rate_of_the_whole_update(make_trainer, batch_si
     assert big.multiplier < 0.95
     torch.testing.assert_close(small.multiplier, big.multiplier)
     torch.testing.assert_close(small.training_rate, big.training_rate)
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(24, 1), (10, 3)])
+def test_an_objective_s_own_parameters_take_a_step_each_update(make_trainer, batch_size, parts):
+    """Adam's first step is the learning rate, in the direction of the gradient of the whole update."""
+    objective = {"kind": "adversarial", "learning_rate": 0.01, "hidden_size": 8}
+    trainer = make_trainer(
+        objective, per_device_train_batch_size=batch_size, gradient_accumulation_steps=parts, max_steps=1
+    )
+    before = weights(trainer.objective)
+    trainer.train()
+    after = weights(trainer.objective)
+    assert distance(before, after) == pytest.approx(0.01, rel=1e-3)
+    assert all(p.grad is None for p in trainer.objective.parameters())
+    assert all(state["step"] == 1 for state in trainer.objective_optimizer.optimizer.state.values())
+    assert "discriminator_loss" in trainer.state.log_history[0]
 
 
 def test_only_evaluations_in_the_course_of_training_move_the_target(make_trainer):

@@ -23,6 +23,7 @@ from textvae.inference.text_vae import TextVAE
 from textvae.objectives import Objective
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.ema import WeightAverage
+from textvae.training.updates import ObjectiveOptimizer
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,10 @@ class TextVAETrainer(Trainer):
         )
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
+        trains_objective = any(p.requires_grad for p in self.objective.parameters())
+        if trains_objective and args.fp16:
+            raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
+        self.objective_optimizer = ObjectiveOptimizer(self.objective, self.accelerator) if trains_objective else None
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
@@ -114,9 +119,11 @@ class TextVAETrainer(Trainer):
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def after_update(self) -> None:
-        """Averages the weights and tells the objective the mean rate of the update, over all ranks."""
+        """Averages the weights, updates the objective and tells it the mean rate of the update, over all ranks."""
         if self.ema:
             self.ema.update()
+        if self.objective_optimizer:
+            self.objective_optimizer.step()
         rates, sentences = zip(*self._update, strict=True)
         self._update = []
         total = torch.stack([sum(rates), torch.tensor(float(sum(sentences)), device=self.args.device)])
@@ -260,6 +267,16 @@ class TextVAETrainer(Trainer):
             save_file(self.ema.state_dict(), folder / EMA_FILE)
         if self.objective.state_dict():
             save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.objective_optimizer and self.args.should_save:
+            self.objective_optimizer.save(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.objective_optimizer and checkpoint is not None:
+            self.objective_optimizer.load(Path(checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
