@@ -310,7 +310,7 @@ def test_values_that_are_not_allowed(override, expected):
         ),
         ("model.latent.prior.kind=x", "model.latent.prior.kind: unknown prior 'x'; known: "),
         ("model.latent.posterior.x=1", "model.latent.posterior.x: unknown key; known: "),
-        ("objective.kind=vae", "objective.kind: unknown objective 'vae'; known: elbo"),
+        ("objective.kind=vae", "objective.kind: unknown objective 'vae'; did you mean 'infovae'? known: adv"),
         ("tokenizer.kind=pretrained", "tokenizer: kind pretrained needs path"),
         ("training.eval_steps=1.5", "training: --eval_steps must be an integer if bigger than 1: 1.5"),
         ("training.report_to=foo", "training: foo is not supported, only "),
