@@ -30,6 +30,7 @@ VARIANTS = {
     "infovae": ("objective={kind: infovae}", *DROPOUT),
     "iwae": ("objective={kind: iwae, num_samples: 3}", *DROPOUT),
     "adversarial": ("objective={kind: adversarial, hidden_size: 16}", *DROPOUT),
+    "noise": ("data.noise={drop: 0.2, blank: 0.1, swap: 0.1, shuffle: 2}", *DROPOUT),
     "end of an epoch": ("training.per_device_train_batch_size=65", *DROPOUT),
 }
 
@@ -78,6 +79,52 @@ def test_resume_equals_the_uninterrupted_run(corpus_file, tmp_path, name):
         assert all(torch.equal(value, again[file][key]) for key, value in weights.items()), file
     assert curves == curves_again
     assert metrics == metrics_again
+
+
+STAGES = (
+    "training.stages=[{max_steps: 12, objective: {kind: adversarial, hidden_size: 8}}, "
+    "{max_steps: 12, reset: [decoder], learning_rate: 0.01, objective: {kind: target_rate, rate: 3}}, "
+    "{max_steps: 20, objective: {beta: 1.0}}]"
+)
+
+
+class PowerCutIn(TrainerCallback):
+    """Training ends with an error after a step of a stage."""
+
+    def __init__(self, stage, step):
+        self.stage, self.step = stage, step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if args.output_dir.endswith(self.stage) and state.global_step == self.step:
+            raise RuntimeError("the power has gone")
+
+
+@pytest.mark.parametrize(("stage", "step"), [("stage-1", 9), ("stage-2", 2), ("stage-2", 9), ("checkpoints", 9)])
+def test_resume_in_any_stage(corpus_file, tmp_path, staged, stage, step):
+    """Before the first checkpoint of a stage (they are written each 4 steps) or after it."""
+    recipe = tiny_recipe(corpus_file, tmp_path / "broken", *IN_STAGES)
+    with pytest.raises(RuntimeError, match="the power has gone"):
+        train_tiny(recipe, callbacks=[PowerCutIn(stage, step)])
+    torch.manual_seed(99)
+    train_tiny(recipe, resume=True)
+    tensors, curves, metrics = outcome(staged)
+    again, curves_again, metrics_again = outcome(tmp_path / "broken")
+    for file, weights in tensors.items():
+        assert all(torch.equal(value, again[file][key]) for key, value in weights.items()), file
+    assert curves == curves_again
+    assert metrics == metrics_again
+
+
+IN_STAGES = (*RECIPE[1:], STAGES, *DROPOUT)
+
+
+@pytest.fixture(scope="module")
+def staged(corpus_file, tmp_path_factory):
+    """A run in three stages that was not broken off."""
+    folder = tmp_path_factory.mktemp("runs") / "staged"
+    recipe = tiny_recipe(corpus_file, folder, *IN_STAGES)
+    train_tiny(recipe)
+    return folder
 
 
 def test_a_run_that_stopped_in_order_goes_on_as_well(corpus_file, tmp_path):

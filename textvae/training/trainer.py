@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from textvae.data.collator import Collator
+from textvae.data.config import NoiseConfig
+from textvae.data.noise import Noise, NumberedRows
 from textvae.data.sampler import LengthGroupedSampler
 from textvae.evaluation.latent import active_units
 from textvae.evaluation.likelihood import evaluate_bound
@@ -43,6 +45,7 @@ class TextVAETrainer(Trainer):
         train_dataset, eval_dataset: rows with `ids`, `length` and `text`.
         processing_class: the tokenizer.
         callbacks: of transformers.
+        noise: on what the encoder reads of training texts.
     """
 
     def __init__(
@@ -54,12 +57,16 @@ class TextVAETrainer(Trainer):
         eval_dataset,
         processing_class,
         callbacks: list[TrainerCallback] | None = None,
+        noise: NoiseConfig | None = None,
     ):
+        noisy = noise is not None and any(noise.model_dump().values())
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator(model.config.pad_token_id),
-            train_dataset=train_dataset,
+            data_collator=Collator(
+                model.config.pad_token_id, Noise(noise, processing_class, _data_seed(args)) if noisy else None
+            ),
+            train_dataset=NumberedRows(train_dataset) if noisy else train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             callbacks=callbacks,
@@ -90,8 +97,9 @@ class TextVAETrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None) -> LengthGroupedSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return LengthGroupedSampler(dataset["length"][:], self.args.train_batch_size, seed)
+        numbered = isinstance(dataset, NumberedRows)
+        lengths = (dataset.rows if numbered else dataset)["length"][:]
+        return LengthGroupedSampler(lengths, self.args.train_batch_size, _data_seed(self.args), numbered)
 
     def _run_epoch(self, *args, **kwargs) -> None:
         # A run that is resumed at its end would take one step more.
@@ -258,6 +266,12 @@ class TextVAETrainer(Trainer):
         self.model.load_state_dict(load_file(Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors"))
         return {"step": ranked[0][1], key: ranked[0][0]}
 
+    def keep_last(self) -> None:
+        """Gives the model the last weights, averaged where averages are kept: what a stage hands on to the next."""
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if self.ema:
+            self.ema.keep()
+
     # ---- Checkpoints ----
 
     def _save(self, output_dir: str | None = None, state_dict=None) -> None:
@@ -285,6 +299,10 @@ class TextVAETrainer(Trainer):
             self.ema.load_state_dict(load_file(folder / EMA_FILE))
         if self.objective.state_dict():
             self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
+
+
+def _data_seed(args: TextVAETrainingArguments) -> int:
+    return args.seed if args.data_seed is None else args.data_seed
 
 
 class _AfterStep(TrainerCallback):
