@@ -148,7 +148,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             use_cache, return_dict: accepted because `generate` passes them.
 
         Returns:
-            q, z, log_q, log_p, distortion, rate and rate_per_dimension; or logits and past_key_values.
+            q, z, log_q, log_p, distortion, rate, rate_per_dimension and sample_prior; or logits and past_key_values.
         """
         if z is not None:
             decoded = self.decoder(input_ids, z, past_key_values)
@@ -176,6 +176,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             distortion=self.distortion(input_ids, attention_mask, z),
             rate=rate,
             rate_per_dimension=rate_per_dimension,
+            sample_prior=self.sample_prior,
         )
 
     def prepare_inputs_for_generation(self, input_ids, past_key_values=None, z=None, **kwargs):

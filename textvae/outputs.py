@@ -5,7 +5,8 @@ Shapes: S latent samples, B sentences, T tokens, D latent dimensions, E features
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ class TextVAEOutput(ModelOutput):
         distortion: (S,B) -log p(x|z), summed over tokens (EOS counted, BOS not).
         rate: (B,) KL(q(z|x) || p(z)), never weighted.
         rate_per_dimension: (B,D), or None where the rate does not factorise.
+        sample_prior: n -> (n,D), draws from p(z); None in a plain language model.
         logits: (B,T,V), when decoding from a given z.
         past_key_values: the decoder's state, when decoding from a given z.
     """
@@ -48,6 +50,7 @@ class TextVAEOutput(ModelOutput):
     distortion: torch.Tensor | None = None
     rate: torch.Tensor | None = None
     rate_per_dimension: torch.Tensor | None = None
+    sample_prior: Callable[[int], torch.Tensor] | None = None
     logits: torch.Tensor | None = None
     past_key_values: Any | None = None
 
@@ -59,7 +62,9 @@ class ObjectiveOutput:
     Args:
         loss: scalar, mean over the sentences of the batch, to be minimised.
         beta: the weight of the rate at this moment.
+        logs: what else is to be logged, by name.
     """
 
     loss: torch.Tensor
     beta: float
+    logs: dict[str, float | torch.Tensor] = field(default_factory=dict)

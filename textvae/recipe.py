@@ -252,6 +252,11 @@ def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
 
     from textvae.training.arguments import TextVAETrainingArguments
 
+    budget = next((name for name in ("max_steps", "num_train_epochs") if values.get(name) is not None), None)
+    if values.get("stages") and budget:
+        raise ValueError(
+            f"training.{budget}: no effect beside training.stages, which have steps of their own; give one of them"
+        )
     values = _one_budget(values, named)
     checked = parse_section(_training_section(), values, "training").model_dump(mode="json", exclude_unset=True)
     steps, epochs = checked.get("max_steps"), checked.get("num_train_epochs")
@@ -285,8 +290,10 @@ def _training_section() -> type[Section]:
     from transformers import TrainingArguments
 
     from textvae.training.arguments import TextVAETrainingArguments
+    from textvae.training.stages import Stage
 
     hints = {**typing.get_type_hints(TextVAETrainingArguments), **_choices(TrainingArguments)}
+    hints["stages"] = Annotated[list[Stage], Field(min_length=1)] | None
     # The folder is `output_dir` at the top, and parallelism is an object that YAML cannot hold.
     names = [f.name for f in dataclasses.fields(TextVAETrainingArguments) if f.init]
     fields = {}

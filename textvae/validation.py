@@ -122,14 +122,21 @@ def _locate(cls: type[pydantic.BaseModel], problem: dict[str, Any]) -> tuple[lis
     for part in problem["loc"]:
         fields = section.model_fields if section else {}
         if part in fields:
-            members = _members(fields[part].annotation)
-            section = next((m for m in members if isinstance(m, type) and issubclass(m, pydantic.BaseModel)), None)
+            section = _section_in(fields[part].annotation)
         elif not isinstance(part, int) and problem["type"] != "extra_forbidden":
             # pydantic's name for a member of a union, or for a validator.
             continue
         path.append(str(part))
         known = list(fields)
     return path, known
+
+
+def _section_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    """The first section that an annotation is made of, also inside of a list."""
+    parts = typing.get_args(annotation)
+    if parts:
+        return next(filter(None, map(_section_in, parts)), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel) else None
 
 
 def _members(annotation: Any) -> set[Any]:

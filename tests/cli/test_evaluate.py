@@ -32,6 +32,15 @@ def test_validation_replaces_the_numbers_of_training(textvae, run):
     assert result.json["iw_samples"] == 5
 
 
+def test_refine(textvae, run):
+    """Rates of the posteriors after some steps; the other numbers stay."""
+    metrics = textvae("evaluate", run, "--samples", 1, "--refine", 3, "--json", "--fp32").json
+    assert list(metrics) == [*KEYS, "refined_nll", "refined_rate"]
+    assert metrics["refined_rate"] != metrics["rate"]
+    assert metrics["refined_rate"] == pytest.approx(metrics["rate"], rel=0.2)
+    assert metrics == json.loads((run / "metrics.json").read_text())
+
+
 def test_another_corpus_leaves_the_run_as_it_is(textvae, run, tmp_path):
     (tmp_path / "other.txt").write_text("the cat sees something\n" * 30)
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}

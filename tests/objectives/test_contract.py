@@ -14,7 +14,7 @@ B, D = 6, 4
 @pytest.fixture(params=registry.kinds("objective"))
 def objective(request):
     torch.manual_seed(0)
-    return registry.build("objective", request.param)
+    return registry.build("objective", request.param, D)
 
 
 def make_output(samples, with_latent=True):
@@ -32,7 +32,14 @@ def make_output(samples, with_latent=True):
     log_q, log_p = q.log_prob(z), prior.log_prob(z)
     rate, per_dimension = kl(q, prior, log_q, log_p)
     return TextVAEOutput(
-        q=q, z=z, log_q=log_q, log_p=log_p, distortion=distortion, rate=rate, rate_per_dimension=per_dimension
+        q=q,
+        z=z,
+        log_q=log_q,
+        log_p=log_p,
+        distortion=distortion,
+        rate=rate,
+        rate_per_dimension=per_dimension,
+        sample_prior=prior.sample,
     )
 
 
@@ -46,6 +53,8 @@ def test_loss_is_a_finite_scalar(objective, progress):
 
 def test_gradient_reaches_distortion_rate_and_own_parameters(objective):
     output = make_output(objective.num_samples)
+    for _ in range(1000):
+        objective.after_step(torch.tensor(100.0))  # a multiplier that has risen or fallen since the start
     objective(output, 1.0).loss.backward()
     assert (output.distortion.grad != 0).all()
     assert output.q.mu.grad.abs().min() > 0
@@ -69,6 +78,12 @@ def test_state_is_kept(objective):
     with torch.no_grad():
         for p in objective.parameters():
             p.add_(0.1)
-    other = type(objective)(objective.config)
+        objective.after_step(torch.tensor(3.0))
+        objective.after_evaluation(2.0)
+    other = type(objective)(objective.config, D)
     other.load_state_dict(objective.state_dict())
-    assert torch.equal(other(output, 0.5).loss, objective(output, 0.5).loss)
+    losses = []
+    for one in (objective, other):
+        torch.manual_seed(1)
+        losses.append(one(output, 0.5).loss)
+    assert torch.equal(*losses)

@@ -50,7 +50,7 @@ def make_trainer(tmp_path, tokenizer, sentences):
         trainer = cls(
             model=model,
             args=TextVAETrainingArguments(str(tmp_path / "checkpoints"), **args),
-            objective=registry.build("objective", registry.resolve("objective", objective or {}, "objective", "elbo")),
+            objective=registry.build("objective", objective or {}, latent_size, default="elbo"),
             train_dataset=encode_texts(sentences, tokenizer),
             eval_dataset=encode_texts(evaluate_on or sentences[:9], tokenizer),
             processing_class=tokenizer,
@@ -101,7 +101,17 @@ class Seeded(TrainerCallback):
 
 
 @pytest.mark.parametrize(
-    "objective", [{"beta": 1.0}, {"beta": 0.0}, {"beta": 2.0, "free_bits": 1.0}, {"num_samples": 3}]
+    "objective",
+    [
+        {"beta": 1.0},
+        {"beta": 0.0},
+        {"beta": 2.0, "free_bits": 1.0},
+        {"num_samples": 3},
+        {"kind": "target_rate"},
+        {"kind": "infovae"},
+        {"kind": "iwae", "num_samples": 3},
+        {"kind": "adversarial"},
+    ],
 )
 def test_a_step_follows_the_gradient_of_the_mean_loss(make_trainer, objective):
     recorder = Recorder()
@@ -239,21 +249,24 @@ class Scripted(TextVAETrainer):
 
     nll: dict[int, float]
     distortion: dict[int, float]
+    rates: dict[int, float]
 
     def evaluate(self, *args, **kwargs):
         step = self.state.global_step
         metrics = {"eval_nll": self.nll[step], "eval_distortion": self.distortion[step]}
+        metrics["eval_rate"] = self.rates[step]
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
 
-def scripted(make_trainer, objective, nll, distortion=None, **given):
+def scripted(make_trainer, objective, nll, distortion=None, rates=None, **given):
     recorder = Recorder()
     given = {"max_steps": len(nll), "eval_strategy": "steps", "eval_steps": 1, "learning_rate": 0.01} | given
     trainer = make_trainer(objective, cls=Scripted, callbacks=[recorder], **given)
     trainer.nll = dict(enumerate(nll, 1))
     trainer.distortion = dict(enumerate(distortion or [0.0] * len(nll), 1))
+    trainer.rates = dict(enumerate(rates or [0.0] * len(nll), 1))
     return trainer, recorder
 
 
@@ -348,6 +361,65 @@ def test_averaged_weights_are_evaluated_and_kept(make_trainer):
     assert distance(weights(trainer.model), recorder.steps[6]) > 1e-3
     again = evaluate_bound(trainer.model, trainer.eval_dataset, bf16=False)
     assert metrics["eval_nll"] == pytest.approx(float(again.nll.mean()), rel=1e-5)
+
+
+TARGET = {"kind": "target_rate", "rate": 3.0, "constraint": "equal"}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "rates", "best"),
+    [("equal", [2.8, 2.9, 3.1, 3.2], 2), ("at_least", [2.8, 2.9, 3.1, 9.0], 4), ("equal", [1.0, 2.0, 4.0, 5.0], 4)],
+)
+def test_best_weights_have_the_rate_that_was_asked_for(make_trainer, caplog, constraint, rates, best):
+    """Within 5 %; where no evaluation has it, the last weights are kept and it is said."""
+    trainer, recorder = scripted(make_trainer, TARGET | {"constraint": constraint}, [1, 3, 4, 2], rates=rates)
+    trainer.train()
+    assert trainer.finish()["step"] == best
+    assert distance(weights(trainer.model), recorder.steps[best]) == 0
+    assert ("without the rate that was asked for" in caplog.text) is (rates[0] == 1.0)
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(12, 2), (10, 3)])
+def test_the_multiplier_sees_the_rate_of_the_whole_update(make_trainer, batch_size, parts):
+    objectives = []
+    for size, count in ((24, 1), (batch_size, parts)):
+        trainer = make_trainer(
+            TARGET, per_device_train_batch_size=size, gradient_accumulation_steps=count, optim="sgd", max_steps=3
+        )
+        without_noise(trainer.model)
+        trainer.train()
+        objectives.append(trainer.objective)
+    big, small = objectives
+    assert big.updates == small.updates == 3
+    assert big.multiplier < 0.95
+    torch.testing.assert_close(small.multiplier, big.multiplier)
+    torch.testing.assert_close(small.training_rate, big.training_rate)
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(24, 1), (10, 3)])
+def test_an_objective_s_own_parameters_take_a_step_each_update(make_trainer, batch_size, parts):
+    """Adam's first step is the learning rate, in the direction of the gradient of the whole update."""
+    objective = {"kind": "adversarial", "learning_rate": 0.01, "hidden_size": 8}
+    trainer = make_trainer(
+        objective, per_device_train_batch_size=batch_size, gradient_accumulation_steps=parts, max_steps=1
+    )
+    before = weights(trainer.objective)
+    trainer.train()
+    after = weights(trainer.objective)
+    assert distance(before, after) == pytest.approx(0.01, rel=1e-3)
+    assert all(p.grad is None for p in trainer.objective.parameters())
+    assert all(state["step"] == 1 for state in trainer.objective_optimizer.optimizer.state.values())
+    assert "discriminator_loss" in trainer.state.log_history[0]
+
+
+def test_only_evaluations_in_the_course_of_training_move_the_target(make_trainer):
+    trainer = make_trainer(TARGET, eval_strategy="steps", eval_steps=2, max_steps=4)
+    trainer.train()
+    moved = trainer.objective.target.clone()
+    last = history(trainer, "eval_rate")[-1]
+    assert float(moved) == pytest.approx(max(0, 3.0 + float(trainer.objective.training_rate) - last), rel=1e-5)
+    trainer.evaluate(trainer.train_dataset)
+    assert torch.equal(trainer.objective.target, moved)
 
 
 # ---- Kinds of models, precision, trouble ----

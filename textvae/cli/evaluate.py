@@ -17,6 +17,7 @@ def run(
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
     samples: Annotated[int, typer.Option(min=1, help="Samples of the importance-weighted bound.")] = 500,
     nearest: Annotated[int, typer.Option(min=0, help="Print so many samples with their nearest training line.")] = 0,
+    refine: Annotated[int, typer.Option(min=0, help="Gradient steps on each text's posterior.")] = 0,
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,
 ) -> None:
@@ -32,7 +33,9 @@ def run(
 
     folder = Path(run)
     with Bars() as bars:
-        metrics, vae, train = evaluate_run(folder, split, samples, overrides, False if fp32 else None, bars.stage)
+        metrics, vae, train = evaluate_run(
+            folder, split, samples, overrides, False if fp32 else None, bars.stage, refine
+        )
     # Another corpus than the run's own must not overwrite the run's numbers.
     if not overrides:
         write_json(folder / ("metrics.json" if split == "validation" else f"metrics-{split}.json"), metrics)

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textvae.data.noise import Noise
+
 
 def pad(sequences: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     """Pads ids on the right.
@@ -31,17 +33,24 @@ class Collator:
 
     Args:
         pad_id: id of the padding.
+        noise: on the encoder's ids, for rows with `draw`; None for none.
     """
 
-    def __init__(self, pad_id: int):
-        self.pad_id = pad_id
+    def __init__(self, pad_id: int, noise: Noise | None = None):
+        self.pad_id, self.noise = pad_id, noise
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
-        """B rows -> encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, each (B,T)."""
+        """B rows -> encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, each (B,T).
+
+        Under noise the encoder's two may be narrower.
+        """
         ids, mask = pad([row["ids"] for row in rows], self.pad_id)
+        encoder_ids, encoder_mask = ids.clone(), mask.clone()
+        if self.noise:
+            encoder_ids, encoder_mask = pad([self.noise(row["ids"], row["draw"]) for row in rows], self.pad_id)
         return {
-            "encoder_input_ids": ids,
-            "encoder_attention_mask": mask,
-            "input_ids": ids.clone(),
-            "attention_mask": mask.clone(),
+            "encoder_input_ids": encoder_ids,
+            "encoder_attention_mask": encoder_mask,
+            "input_ids": ids,
+            "attention_mask": mask,
         }

@@ -9,6 +9,22 @@ from pydantic import Field
 from textvae.validation import Section
 
 
+class NoiseConfig(Section):
+    """Noise on the encoder's input of training texts, in this order; bos and eos stay.
+
+    Args:
+        shuffle: words move by at most so many places; 0 leaves their order.
+        drop: probability of leaving a word out.
+        blank: probability of the mask token in a word's place.
+        swap: probability of another word of the vocabulary in a word's place, any with the same probability.
+    """
+
+    shuffle: int = Field(0, ge=0)
+    drop: float = Field(0.0, ge=0, lt=1)
+    blank: float = Field(0.0, ge=0, le=1)
+    swap: float = Field(0.0, ge=0, le=1)
+
+
 class DataConfig(Section):
     """The corpus.
 
@@ -30,6 +46,7 @@ class DataConfig(Section):
         validation_size: share of the texts put aside when the corpus has no validation split.
         test_size: share of the texts put aside when the corpus has no test split.
         seed: of those splits.
+        noise: on what the encoder reads of training texts; the decoder has to give the texts back as they were.
     """
 
     source: str = Field("sample:headlines", min_length=1)
@@ -45,3 +62,4 @@ class DataConfig(Section):
     validation_size: float = Field(0.05, gt=0, lt=0.5)
     test_size: float = Field(0.05, gt=0, lt=0.5)
     seed: int = Field(0, ge=0)
+    noise: NoiseConfig = NoiseConfig()

@@ -21,9 +21,11 @@ class LengthGroupedSampler(Sampler[int]):
         lengths: tokens of each sentence.
         batch_size: sentences that will make a batch.
         seed: of the order.
+        numbered: ask for row i in epoch e by the number i + e * rows, as `NumberedRows` wants it.
     """
 
-    def __init__(self, lengths, batch_size: int, seed: int):
+    def __init__(self, lengths, batch_size: int, seed: int, numbered: bool = False):
+        self.numbered = numbered
         self.lengths = np.asarray(lengths, dtype=np.int32)
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
 
@@ -42,6 +44,8 @@ class LengthGroupedSampler(Sampler[int]):
             part = order[start : start + window]
             order[start : start + window] = part[np.argsort(self.lengths[part], kind="stable")]
         batches = len(order) // self.batch_size
+        if self.numbered:
+            order += self.epoch * len(order)
         for batch in random.permutation(batches):
             yield from order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
         yield from order[batches * self.batch_size :].tolist()

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from textvae.data.corpus import SPLIT_NAMES, Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
+from textvae.evaluation.refine import refined_bound
 from textvae.evaluation.report import evaluate_split
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import TextVAE
@@ -39,6 +40,7 @@ def evaluate_run(
     overrides: list[str] | None = None,
     bf16: bool | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    refine: int = 0,
 ) -> tuple[dict[str, Any], TextVAE, Dataset | None]:
     """Evaluates a finished run on a split of its corpus, or of another one (`data.source=...`).
 
@@ -49,6 +51,7 @@ def evaluate_run(
         overrides: `data.key=value`, such as `data.source=OTHER`.
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with a stage, texts done and texts in all.
+        refine: gradient steps on each text's posterior; with some, the metrics have `refined_nll` and `refined_rate`.
 
     Returns:
         The metrics, the model, and the training texts of the run itself; None in place of these, and of the number of
@@ -76,6 +79,10 @@ def evaluate_run(
     encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate")[split]
     train_texts = train and text_batches(train)
     metrics = evaluate_split(vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress)
+    if refine:
+        bound = refined_bound(vae.model, encoded, refine, bf16=bf16)
+        means = {"refined_nll": bound.nll, "refined_rate": bound.rate}
+        metrics |= {name: float(value.double().mean()) for name, value in means.items()}
     return metrics, vae, train
 
 

@@ -6,8 +6,8 @@ import contextlib
 from typing import Literal
 
 from pydantic import Field, field_validator
-from torch import nn
 
+from textvae.objectives.base import Objective
 from textvae.objectives.constraints import free_bits_penalty
 from textvae.objectives.schedules import BetaConfig, beta_at, warmed_up
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
@@ -44,21 +44,21 @@ class ElboConfig(Section):
 
 
 @register("objective", "elbo", ElboConfig)
-class Elbo(nn.Module):
+class Elbo(Objective):
     """loss = distortion + beta * max(free_bits, rate), in nats a sentence, mean over the batch.
 
     beta multiplies here and nowhere else; what is logged and evaluated is the unweighted rate.
 
     Args:
         config: its configuration.
+        latent_size: D.
 
     Source: Kingma & Welling 2014, arXiv 1312.6114, equation 3; beta: Higgins et al. 2017; annealing: Bowman et al.
     2016, arXiv 1511.06349.
     """
 
-    def __init__(self, config: ElboConfig):
-        super().__init__()
-        self.config = config
+    def __init__(self, config: ElboConfig, latent_size: int = 0):
+        super().__init__(config, latent_size)
         self.num_samples = config.num_samples
 
     @property

@@ -26,6 +26,8 @@ class TextVAETrainingArguments(TrainingArguments):
         early_stopping_patience: evaluations without improvement, after the warm-up of beta, that end training;
             0 turns it off.
         log_reconstructions: validation texts whose reconstruction is logged at each evaluation.
+        stages: trainings one after the other, each with `max_steps` and, where they are to differ, `objective`,
+            `reset` and `learning_rate`; see textvae/training/stages.py. Used by `train`; a trainer runs one.
 
     Defaults that differ: max_steps 3000, per_device_train_batch_size 64, learning_rate 1e-3, cosine decay, gradients
     clipped at 5 (the loss is a sum over tokens), evaluation every tenth of training, and bf16 where the machine has
@@ -36,6 +38,7 @@ class TextVAETrainingArguments(TrainingArguments):
     ema_decay: float = 0.0
     early_stopping_patience: int = 0
     log_reconstructions: int = 2
+    stages: list | None = None
 
     max_steps: int = 3000
     per_device_train_batch_size: int = 64

@@ -47,6 +47,10 @@ class WeightAverage:
         finally:
             self._write(held)
 
+    def keep(self) -> None:
+        """Gives the model the averaged weights for good."""
+        self._write(self.average)
+
     def state_dict(self) -> dict[str, Tensor]:
         """Averages by parameter name, and the number of updates."""
         return {**self.average, "updates": torch.tensor(self.updates)}

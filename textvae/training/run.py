@@ -34,6 +34,7 @@ from textvae.tokenization import batches, make_tokenizer
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.card import model_card
 from textvae.training.page import report_page
+from textvae.training.stages import WEIGHTS, Stage, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
 
 logger = logging.getLogger(__name__)
@@ -92,28 +93,42 @@ def train(
     check_output(folder, resume, overwrite)
     transformers_logging.disable_progress_bar()
     keep_freed_memory()
-    checkpoint = _last_checkpoint(folder) if resume else None
-    if checkpoint:
+    begun = resume and _begun(folder)
+    if begun:
         _check_resumed(recipe, folder)
     args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     corpus = load_corpus(recipe.data)
     _check_size(recipe, corpus.splits["train"], args)
-    tokenizer = _tokenizer(recipe, corpus, folder if checkpoint else None)
+    tokenizer = _tokenizer(recipe, corpus, folder if begun else None)
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     set_seed(args.seed)
     model = _model(recipe, tokenizer)
-    if args.init_from and not checkpoint:
+    if args.init_from and not begun:
         _init_from(model, Path(args.init_from))
-    objective = registry.build("objective", recipe.objective)
     _make_folder(recipe, tokenizer, keep=resume)
-    trainer, start = None, time.time()
+    trainer, history, start = None, [], time.time()
+    stages = [Stage(**stage) for stage in args.stages or []] or [None]
     try:
-        trainer = TextVAETrainer(model, args, objective, splits["train"], splits["validation"], tokenizer, callbacks)
-        trainer.train(resume_from_checkpoint=checkpoint)
+        for number, stage in enumerate(stages, 1):
+            last = number == len(stages)
+            place = folder / CHECKPOINTS if last else folder / CHECKPOINTS / f"stage-{number}"
+            if not last and (place / WEIGHTS).is_file():
+                history += _shifted(read_stage(place, model), history, number)
+                continue
+            checkpoint = _last_checkpoint(place) if resume else None
+            if number > 1 and not checkpoint:
+                _begin_stage(recipe, stage, number, model, tokenizer)
+            # The only way to tell transformers where TensorBoard's files go.
+            os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS / ("" if last else place.name))
+            trainer = _trainer(recipe, stage, place, model, tokenizer, splits, callbacks)
+            trainer.train(resume_from_checkpoint=checkpoint)
+            if not last:
+                write_stage(place, trainer)
+                history += _shifted(trainer.state.log_history, history, number)
     except Exception:
         # Something that transformers refuses only now: a folder without a single step is no run.
-        if not resume and not (trainer and trainer.state.global_step):
+        if not resume and not history and not (trainer and trainer.state.global_step):
             shutil.rmtree(folder, ignore_errors=True)
         raise
     best = trainer.finish()
@@ -126,8 +141,35 @@ def train(
         vae, validation, "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
     )
     run = Run(folder, vae, metrics, corpus, splits, seconds)
-    _write_up(run, recipe, trainer.state.log_history, args)
+    rows = trainer.state.log_history
+    _write_up(run, recipe, history + _shifted(rows, history, len(stages)) if history else rows, args)
     return run
+
+
+def _trainer(recipe, stage: Stage | None, place: Path, model, tokenizer, splits, callbacks) -> TextVAETrainer:
+    """The trainer of a stage, or of the whole training."""
+    training = {name: value for name, value in recipe.training.items() if name != "stages"}
+    values = recipe.objective
+    if stage:
+        values = stage.objective or values
+        training["max_steps"] = stage.max_steps
+        training |= {"learning_rate": stage.learning_rate} if stage.learning_rate else {}
+    args = TextVAETrainingArguments(output_dir=str(place), **training)
+    objective = registry.build("objective", values, model.config.latent_size)
+    train, validation = splits["train"], splits["validation"]
+    return TextVAETrainer(model, args, objective, train, validation, tokenizer, callbacks, recipe.data.noise)
+
+
+def _begin_stage(recipe: Recipe, stage: Stage, number: int, model: TextVAEModel, tokenizer) -> None:
+    """Seeds a later stage, so that it is the same whether the one before has just ended or ended in another process."""
+    set_seed(recipe.training.get("seed", TextVAETrainingArguments.seed) + number - 1)
+    reset(model, _model(recipe, tokenizer), stage.reset)
+
+
+def _shifted(rows: list[dict[str, Any]], before: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """A stage's history with steps counted from the start of the first stage."""
+    offset = before[-1]["step"] if before else 0
+    return [row | {"step": row["step"] + offset, "stage": number} for row in rows]
 
 
 def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: TextVAETrainingArguments) -> None:
@@ -184,9 +226,15 @@ def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) 
         )
 
 
+def _begun(folder: Path) -> bool:
+    """Whether there is something to go on from."""
+    whole = ("checkpoint-*/trainer_state.json", "stage-*/checkpoint-*/trainer_state.json", f"stage-*/{WEIGHTS}")
+    return any(path for pattern in whole for path in (folder / CHECKPOINTS).glob(pattern))
+
+
 def _last_checkpoint(folder: Path) -> str | None:
     """The last checkpoint that was written to its end, which is what the trainer's state tells."""
-    whole = [path.parent for path in (folder / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")]
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
 
 
@@ -196,6 +244,8 @@ def _check_resumed(recipe: Recipe, folder: Path) -> None:
     different = [name for name in ("tokenizer", "model") if old[name] != new[name]]
     if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
         different.append("training.ema_decay")
+    if old["training"].get("stages") != new["training"].get("stages"):
+        different.append("training.stages")
     if different:
         raise ValueError(
             f"--resume: {' and '.join(different)} differ from {folder / RECIPE}, with which the run was begun; go on "
@@ -214,8 +264,6 @@ def _make_folder(recipe: Recipe, tokenizer, keep: bool) -> None:
             entry.unlink()
     (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
     tokenizer.save_pretrained(folder)
-    # The only way to tell transformers where TensorBoard's files go.
-    os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS)
 
 
 def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):

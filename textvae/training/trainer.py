@@ -16,14 +16,17 @@ from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from textvae.data.collator import Collator
+from textvae.data.config import NoiseConfig
 from textvae.data.encoding import text_lengths
+from textvae.data.noise import Noise, NumberedRows
 from textvae.data.sampler import LengthGroupedSampler
 from textvae.evaluation.latent import active_units
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
-from textvae.objectives import Elbo
+from textvae.objectives import Objective
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.ema import WeightAverage
+from textvae.training.updates import ObjectiveOptimizer
 
 logger = logging.getLogger(__name__)
 
@@ -43,31 +46,41 @@ class TextVAETrainer(Trainer):
         train_dataset, eval_dataset: rows with `ids`, `length` and `text`.
         processing_class: the tokenizer.
         callbacks: of transformers.
+        noise: on what the encoder reads of training texts.
     """
 
     def __init__(
         self,
         model,
         args: TextVAETrainingArguments,
-        objective: Elbo,
+        objective: Objective,
         train_dataset,
         eval_dataset,
         processing_class,
         callbacks: list[TrainerCallback] | None = None,
+        noise: NoiseConfig | None = None,
     ):
+        noisy = noise is not None and any(noise.model_dump().values())
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator(model.config.pad_token_id),
-            train_dataset=train_dataset,
+            data_collator=Collator(
+                model.config.pad_token_id, Noise(noise, processing_class, _data_seed(args)) if noisy else None
+            ),
+            train_dataset=NumberedRows(train_dataset) if noisy else train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             callbacks=callbacks,
         )
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
+        trains_objective = any(p.requires_grad for p in self.objective.parameters())
+        if trains_objective and args.fp16:
+            raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
+        self.objective_optimizer = ObjectiveOptimizer(self.objective, self.accelerator) if trains_objective else None
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
+        self._update: list[tuple[torch.Tensor, int]] = []
         self._looked_collapsed = self._collapse_reported = False
         self.add_callback(_AfterStep(self))
         # Both print to stdout; callers show progress in their own way.
@@ -85,8 +98,9 @@ class TextVAETrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None) -> LengthGroupedSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return LengthGroupedSampler(text_lengths(dataset), self.args.train_batch_size, seed)
+        numbered = isinstance(dataset, NumberedRows)
+        lengths = text_lengths(dataset.rows if numbered else dataset)
+        return LengthGroupedSampler(lengths, self.args.train_batch_size, _data_seed(self.args), numbered)
 
     def _run_epoch(self, *args, **kwargs) -> None:
         # A run that is resumed at its end would take one step more.
@@ -102,8 +116,10 @@ class TextVAETrainer(Trainer):
         result = self.objective(output, self.progress)
         sentences = len(inputs["input_ids"])
         distortion, rate = output.distortion.detach().mean(0).sum(), output.rate.detach().sum()
-        self._count(distortion=distortion, rate=rate, sentences=sentences)
+        logs = {name: value * sentences for name, value in result.logs.items()}
+        self._count(distortion=distortion, rate=rate, sentences=sentences, **logs)
         self._sums["beta"] = result.beta
+        self._update.append((rate, sentences))
         loss = result.loss * (sentences / (num_items_in_batch or sentences))
         return (loss, output) if return_outputs else loss
 
@@ -111,14 +127,27 @@ class TextVAETrainer(Trainer):
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
 
+    def after_update(self) -> None:
+        """Averages the weights, updates the objective and tells it the mean rate of the update, over all ranks."""
+        if self.ema:
+            self.ema.update()
+        if self.objective_optimizer:
+            self.objective_optimizer.step()
+        rates, sentences = zip(*self._update, strict=True)
+        self._update = []
+        total = torch.stack([sum(rates), torch.tensor(float(sum(sentences)), device=self.args.device)])
+        rate, count = self.accelerator.reduce(total, "sum")
+        self.objective.after_step(rate / count)
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log: rate and distortion in nats a sentence, unweighted, and beta."""
         if "loss" in logs and self._sums.get("sentences"):
-            sums = self._sums
-            logs["distortion"] = float(sums["distortion"]) / sums["sentences"]
+            beta, sentences = self._sums.pop("beta"), self._sums.pop("sentences")
+            means = {name: float(value) / sentences for name, value in self._sums.items()}
             if self.model.config.latent_size:
-                logs["rate"] = float(sums["rate"]) / sums["sentences"]
-                logs["beta"] = sums["beta"]
+                logs |= {**means, "beta": beta}
+            else:
+                logs["distortion"] = means["distortion"]
             self._sums = {}
         super().log(logs, start_time)
 
@@ -182,13 +211,18 @@ class TextVAETrainer(Trainer):
             )
 
     def _comparable(self) -> list[tuple[float, int]]:
-        """Metric and step of the evaluations so far at which beta had its final value, best first."""
-        key = f"eval_{self.objective.selects_by}"
+        """Metric and step of the evaluations so far that may be compared, best first.
+
+        At them beta had its final value, and the rate was one that the objective allows.
+        """
+        key, steps = f"eval_{self.objective.selects_by}", max(1, self.state.max_steps)
         rows = [row for row in self.state.log_history if key in row and row["step"]]
-        steps = max(1, self.state.max_steps)
-        return sorted((row[key], row["step"]) for row in rows if self.objective.warmed_up(row["step"] / steps))
+        rows = [row for row in rows if self.objective.warmed_up(row["step"] / steps)]
+        return sorted((row[key], row["step"]) for row in rows if self.objective.feasible(row.get("eval_rate", 0.0)))
 
     def _determine_best_metric(self, metrics: dict[str, float], trial=None) -> bool:
+        if "eval_rate" in metrics:
+            self.objective.after_evaluation(metrics["eval_rate"])
         # The trainer state's own best_global_step stays unset: it would make transformers keep that checkpoint in
         # place of the last one, from which training resumes.
         ranked, step = self._comparable(), self.state.global_step
@@ -222,7 +256,9 @@ class TextVAETrainer(Trainer):
         self._determine_best_metric({})
         ranked = self._comparable()
         if not ranked:
-            logger.warning("training ended before beta had reached its final value: the last weights are kept")
+            warmed_up = self.objective.warmed_up(self.progress)
+            why = "without the rate that was asked for" if warmed_up else "before beta had reached its final value"
+            logger.warning("training ended %s: the last weights are kept", why)
             self._save_best()
             last = next(row for row in reversed(self.state.log_history) if key in row)
             ranked = [(last[key], last["step"])]
@@ -230,6 +266,12 @@ class TextVAETrainer(Trainer):
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.model.load_state_dict(load_file(Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors"))
         return {"step": ranked[0][1], key: ranked[0][0]}
+
+    def keep_last(self) -> None:
+        """Gives the model the last weights, averaged where averages are kept: what a stage hands on to the next."""
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if self.ema:
+            self.ema.keep()
 
     # ---- Checkpoints ----
 
@@ -241,6 +283,16 @@ class TextVAETrainer(Trainer):
         if self.objective.state_dict():
             save_file(self.objective.state_dict(), folder / OBJECTIVE_FILE)
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.objective_optimizer and self.args.should_save:
+            self.objective_optimizer.save(Path(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.objective_optimizer and checkpoint is not None:
+            self.objective_optimizer.load(Path(checkpoint))
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         folder = Path(resume_from_checkpoint)
@@ -250,12 +302,15 @@ class TextVAETrainer(Trainer):
             self.objective.load_state_dict(load_file(folder / OBJECTIVE_FILE))
 
 
+def _data_seed(args: TextVAETrainingArguments) -> int:
+    return args.seed if args.data_seed is None else args.data_seed
+
+
 class _AfterStep(TrainerCallback):
-    """Updates the averaged weights."""
+    """Calls what has to be done after each update."""
 
     def __init__(self, trainer: TextVAETrainer):
         self.trainer = trainer
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.trainer.ema:
-            self.trainer.ema.update()
+        self.trainer.after_update()

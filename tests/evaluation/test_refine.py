@@ -1,0 +1,71 @@
+"""Refined posteriors against the best Gaussian, found on a grid."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluation.test_likelihood import integrated_nll, make_dataset, tiny
+from textvae.evaluation.likelihood import evaluate_bound
+from textvae.evaluation.refine import refined_bound
+
+ROW = [1, 7, 9, 5, 11, 2]
+
+
+@pytest.fixture(scope="module")
+def copies():
+    """One sentence many times, each with noise of its own."""
+    return make_dataset([ROW] * 200)
+
+
+def best_gaussian(model):
+    """The least negative ELBO over mu and logvar, and its rate; the expectation by quadrature."""
+    nodes, weights = (torch.from_numpy(a).float() for a in np.polynomial.hermite_e.hermegauss(40))
+    weights, ids = weights / weights.sum(), torch.tensor([ROW])
+    best = (math.inf, None)
+    for logvar in torch.linspace(-5, 1, 41):
+        mu = torch.linspace(-4, 4, 81)
+        z = (mu[:, None] + (0.5 * logvar).exp() * nodes).reshape(-1, 1, 1)
+        with torch.no_grad():
+            distortion = (model.distortion(ids, torch.ones_like(ids), z).view(81, 40) * weights).sum(1)
+        rate = 0.5 * (mu**2 + logvar.exp() - 1 - logvar)
+        nll, place = (distortion + rate).min(0)
+        best = min(best, (nll.item(), rate[place].item()))
+    return best
+
+
+def test_reaches_the_best_gaussian(make_model, copies):
+    model = tiny(make_model, injection=6.0)
+    with torch.no_grad():  # an encoder that is wrong about this sentence
+        model.posterior.mu.bias += 1.5
+        model.posterior.logvar.bias -= 1.5
+    nll, rate = best_gaussian(model)
+    amortised = evaluate_bound(model, copies, 20, bf16=False).nll.mean().item()
+    refined = refined_bound(model, copies, 300, bf16=False)
+    assert amortised - nll > 0.3  # there is something to gain
+    error = refined.nll.std().item() / len(copies) ** 0.5
+    assert refined.nll.mean().item() == pytest.approx(nll, abs=4 * error + 0.05)
+    assert refined.rate.mean().item() == pytest.approx(rate, abs=0.2)
+    assert refined.nll.mean().item() > integrated_nll(model, [ROW]).item() - 4 * error
+
+
+def test_without_steps_it_is_the_encoder_s_bound(make_model, copies):
+    model = tiny(make_model, latent_size=3)
+    refined, bound = (f(model, copies, n, bf16=False) for f, n in ((refined_bound, 0), (evaluate_bound, 1)))
+    torch.testing.assert_close(refined.rate, bound.rate)
+    torch.testing.assert_close(refined.nll, bound.nll)  # the same sample
+
+
+def test_the_model_stays_as_it_is(make_model, copies):
+    model = tiny(make_model).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    refined_bound(model, copies.select(range(3)), 2, bf16=False)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_plain_language_model_has_nothing_to_refine(make_model, copies):
+    with pytest.raises(ValueError, match="plain language model"):
+        refined_bound(tiny(make_model, latent_size=0), copies, 1)

@@ -1,0 +1,58 @@
+"""What every objective is to the trainer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from textvae.validation import Section
+
+
+class Objective(nn.Module):
+    """What training minimises: `forward(output, progress) -> ObjectiveOutput`.
+
+    Its buffers and parameters are checkpointed. Parameters are trained by an optimizer of their own, so the loss that
+    a subclass returns must give them the gradient that they are to follow; see `Adversarial`.
+
+    Args:
+        config: its configuration.
+        latent_size: D; 0 for a plain language model.
+
+    Attributes:
+        num_samples: latent samples a sentence that it asks the model for.
+        selects_by: what checkpoints are compared by: nll (the bound at beta = 1) or distortion.
+        learning_rate: of its own parameters, where it has some.
+    """
+
+    num_samples = 1
+    selects_by = "nll"
+    learning_rate = 0.0
+
+    def __init__(self, config: Section, latent_size: int = 0):
+        super().__init__()
+        self.config = config
+
+    def warmed_up(self, progress: float) -> bool:
+        """Whether what is minimised has its final form, so that checkpoints may be compared.
+
+        Args:
+            progress: share of training done, in [0,1].
+        """
+        return True
+
+    def feasible(self, rate: float) -> bool:
+        """Whether a model of this rate on validation, in nats a sentence, is one that was asked for."""
+        return True
+
+    def after_step(self, rate: Tensor) -> None:
+        """Called after each update.
+
+        Args:
+            rate: scalar, mean over all sentences of the update, in nats.
+        """
+
+    def after_evaluation(self, rate: float) -> None:
+        """Called after each evaluation in the course of training.
+
+        Args:
+            rate: mean over validation, in nats.
+        """

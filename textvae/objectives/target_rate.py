@@ -1,0 +1,100 @@
+"""A rate that is asked for, by a Lagrange multiplier. Shapes: S samples, B sentences."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from textvae.objectives.base import Objective
+from textvae.outputs import ObjectiveOutput, TextVAEOutput
+from textvae.registry import register
+from textvae.validation import Section
+
+# Validation rates this near to the one that was asked for count as reached.
+TOLERANCE = 0.05
+# Weight of the newest update in the average of training rates, once there are a hundred.
+NEWEST = 0.01
+
+
+class TargetRateConfig(Section):
+    """The negative ELBO under a constraint on the rate.
+
+    Args:
+        rate: in nats a sentence, to be reached on validation.
+        constraint: at_least (the multiplier stays at 0 or above, so that a higher rate costs what it costs), or equal.
+        multiplier_learning_rate: step of the multiplier for each nat that the rate is off.
+        num_samples: latent samples a sentence.
+    """
+
+    rate: float = Field(8.0, gt=0)
+    constraint: Literal["at_least", "equal"] = "at_least"
+    multiplier_learning_rate: float = Field(1e-3, gt=0)
+    num_samples: int = Field(1, ge=1)
+
+
+@register("objective", "target_rate", TargetRateConfig)
+class TargetRate(Objective):
+    """loss = distortion + rate - multiplier * (rate - target), in nats a sentence, mean over the batch.
+
+    The model descends, the multiplier ascends: multiplier += step * (target - rate) after each update, with the rate
+    of all its sentences. What the rate costs is beta = 1 - multiplier, which for an equality may rise above 1.
+
+    What was asked for is the rate on validation, where no dropout acts and weights are averaged. At each evaluation
+    the target of training becomes the rate asked for plus what the rate of training exceeds that of validation by.
+    Only checkpoints whose validation rate fulfils the constraint, within 5 %, are compared.
+
+    Args:
+        config: its configuration.
+        latent_size: D.
+
+    Source: Pelsmaeker & Aziz 2020, arXiv 1904.08194, section 3 (minimum desired rate); Rezende & Viola 2018, arXiv
+    1810.00597 (GECO; there the constraint is on the distortion). Three things are ours: the target of validation; the
+    multiplier starts at 1, so that training begins as an autoencoder's and not with a collapse; and it stays at 1 or
+    below, because a model that is paid for its rate (beta below 0) buys it where it says nothing.
+    """
+
+    def __init__(self, config: TargetRateConfig, latent_size: int = 0):
+        super().__init__(config, latent_size)
+        self.num_samples = config.num_samples
+        self.register_buffer("multiplier", torch.ones(()))
+        self.register_buffer("target", torch.tensor(config.rate))
+        self.register_buffer("training_rate", torch.zeros(()))
+        self.register_buffer("updates", torch.zeros(()))
+
+    def feasible(self, rate: float) -> bool:
+        """Whether a validation rate fulfils the constraint, within 5 %."""
+        asked = self.config.rate
+        enough = rate >= (1 - TOLERANCE) * asked
+        return enough and (self.config.constraint == "at_least" or rate <= (1 + TOLERANCE) * asked)
+
+    def after_step(self, rate: Tensor) -> None:
+        """A step of gradient ascent on the multiplier."""
+        self.updates += 1
+        self.training_rate.lerp_(rate.detach().to(self.training_rate), torch.clamp(1 / self.updates, min=NEWEST))
+        self.multiplier += self.config.multiplier_learning_rate * (self.target - rate.detach())
+        lowest = 0.0 if self.config.constraint == "at_least" else -torch.inf
+        self.multiplier.clamp_(lowest, 1.0)
+
+    def after_evaluation(self, rate: float) -> None:
+        """Moves the target of training by what training exceeds validation by."""
+        self.target.copy_((self.config.rate + self.training_rate - rate).clamp(min=0))
+
+    def forward(self, output: TextVAEOutput, progress: float) -> ObjectiveOutput:
+        """The loss at a moment of training.
+
+        Args:
+            output: the model's.
+            progress: not used; the multiplier has no schedule.
+
+        Returns:
+            The scalar loss, beta = 1 - multiplier, and the multiplier and the target of training for the log.
+        """
+        distortion, beta = output.distortion.mean(), 1 - self.multiplier
+        if output.q is None:
+            return ObjectiveOutput(distortion, 0.0)
+        rate = output.rate.mean()
+        loss = distortion + rate - self.multiplier * (rate - self.target)
+        return ObjectiveOutput(loss, float(beta), {"multiplier": self.multiplier, "target_rate": self.target})

@@ -1,0 +1,85 @@
+"""Training in stages: each a training of its own, which begins with the weights that the one before it leaves."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+from safetensors.torch import load_file, save_file
+
+from textvae import registry
+from textvae.modeling import TextVAEModel
+from textvae.training.trainer import TextVAETrainer
+from textvae.validation import Section
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS, HISTORY = "model.safetensors", "history.json"
+
+
+class Stage(Section):
+    """One stage of training.
+
+    Progress and the schedule of the learning rate run from their beginning to their end in each stage.
+
+    Args:
+        max_steps: updates.
+        objective: as the section `objective`, in place of it; null for that section.
+        reset: parts of the model that start anew: encoder, posterior, prior, decoder.
+        learning_rate: in place of `training.learning_rate`; null for that one.
+
+    Source: Li et al. 2019, arXiv 1909.00868 (autoencoder, then a new decoder and free bits).
+    """
+
+    max_steps: int = Field(ge=1)
+    objective: dict[str, Any] | None = None
+    reset: tuple[Literal["encoder", "posterior", "prior", "decoder"], ...] = ()
+    learning_rate: float | None = Field(None, gt=0)
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> dict[str, Any] | None:
+        return None if value is None else registry.resolve("objective", value, "objective", default="elbo")
+
+
+def reset(model: TextVAEModel, fresh: TextVAEModel, parts: tuple[str, ...]) -> None:
+    """Gives parts of a model the weights of a new one.
+
+    Word vectors of the decoder that the encoder reads as well stay, unless the encoder is reset too: without them it
+    would have forgotten all.
+
+    Args:
+        model: it is changed.
+        fresh: of the same configuration.
+        parts: encoder, posterior, prior or decoder; a plain language model has but the last.
+    """
+    shared = model.config.latent_size and getattr(model.encoder, "shared_size", None) is not None
+    for part in [part for part in parts if part in dict(model.named_children())]:
+        weights = fresh.get_submodule(part).state_dict()
+        if part == "decoder" and shared and "encoder" not in parts:
+            weights = {name: value for name, value in weights.items() if not name.startswith("embedding.")}
+        model.get_submodule(part).load_state_dict(weights, strict=False)
+        logger.info("the %s starts anew", part)
+
+
+def write_stage(folder: Path, trainer: TextVAETrainer) -> None:
+    """Keeps what an ended stage hands on, its last weights and its history, and nothing else."""
+    trainer.keep_last()
+    (folder / HISTORY).write_text(json.dumps(trainer.state.log_history))
+    draft = folder / f"{WEIGHTS}.part"
+    save_file({name: value.contiguous() for name, value in trainer.model.state_dict().items()}, draft)
+    os.replace(draft, folder / WEIGHTS)  # whole or not there: it tells that the stage has ended
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+
+
+def read_stage(folder: Path, model: TextVAEModel) -> list[dict[str, Any]]:
+    """Gives a model the weights of an ended stage and returns that stage's history."""
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    return json.loads((folder / HISTORY).read_text())
