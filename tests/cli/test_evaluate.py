@@ -32,6 +32,17 @@ def test_validation_replaces_the_numbers_of_training(textvae, run):
     assert result.json["iw_samples"] == 5
 
 
+def test_curve(textvae, run):
+    """A small table below the others, and the same numbers in the file."""
+    table, curve = textvae("evaluate", run, "--samples", 12, "--curve").out.split("\n\n")
+    metrics = json.loads((run / "metrics.json").read_text())
+    head, *rows = curve.splitlines()
+    assert head == "samples     iw_nll"
+    assert [row.split()[:2] for row in rows] == [[str(k), f"{metrics[f'iw_nll_k{k}']:.4f}"] for k in (1, 10, 12)]
+    assert rows[1].split()[2] == f"{metrics['iw_nll_k10'] - metrics['iw_nll_k1']:+.4f}"
+    assert f"iw_nll_k10              {metrics['iw_nll_k10']:.4f}" in table
+
+
 def test_another_corpus_leaves_the_run_as_it_is(textvae, run, tmp_path):
     (tmp_path / "other.txt").write_text("the cat sees something\n" * 30)
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}

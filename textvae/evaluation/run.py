@@ -39,6 +39,7 @@ def evaluate_run(
     overrides: list[str] | None = None,
     bf16: bool | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    curve: bool = False,
 ) -> tuple[dict[str, Any], TextVAE, Dataset | None]:
     """Evaluates a finished run on a split of its corpus, or of another one (`data.source=...`).
 
@@ -49,6 +50,7 @@ def evaluate_run(
         overrides: `data.key=value`, such as `data.source=OTHER`.
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with a stage, texts done and texts in all.
+        curve: add the importance-weighted bound at fewer samples.
 
     Returns:
         The metrics, the model, and the training texts of the run itself; None in place of these, and of the number of
@@ -75,8 +77,10 @@ def evaluate_run(
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
     encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate")[split]
     train_texts = train and text_batches(train)
-    metrics = evaluate_split(vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress)
-    return metrics, vae, train
+    evaluation = evaluate_split(
+        vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress, curve=curve
+    )
+    return evaluation.metrics, vae, train
 
 
 def _training_texts(folder: Path) -> Dataset | None:
