@@ -19,6 +19,18 @@ def run(
     samples: Annotated[int, typer.Option(min=1, help="Samples of the importance-weighted bound.")] = 500,
     nearest: Annotated[int, typer.Option(min=0, help="Print so many samples with their nearest training line.")] = 0,
     curve: Annotated[bool, typer.Option("--curve", help="Show how iw_nll falls with the number of samples.")] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="LM_RUN", help="Print the gap to a run with model.latent.size=0.")
+    ] = None,
+    perplexities: Annotated[
+        bool, typer.Option("--perplexities", help="Forward and reverse perplexity of samples.")
+    ] = False,
+    lm_steps: Annotated[int, typer.Option(min=1, help="Updates of each language model for that.")] = 2000,
+    paths: Annotated[int, typer.Option(min=0, help="Measure interpolations between so many pairs.")] = 0,
+    probes: Annotated[bool, typer.Option("--probes", help="Accuracy of labels read off mu.")] = False,
+    mauve: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="MAUVE of samples, by a transformers sentence encoder.")
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,
 ) -> None:
@@ -29,13 +41,14 @@ def run(
     from textvae.cli.progress import Bars
     from textvae.data.corpus import text_batches
     from textvae.evaluation.report import write_json
-    from textvae.evaluation.run import evaluate_run
+    from textvae.evaluation.run import Extras, evaluate_run
     from textvae.evaluation.text import is_chinese, nearest_lines
 
     folder = Path(run)
+    extras = Extras(curve, against, perplexities, lm_steps, paths, probes, mauve)
     with Bars() as bars:
         metrics, vae, train = evaluate_run(
-            folder, split, samples, overrides, False if fp32 else None, bars.stage, curve
+            folder, split, samples, overrides, False if fp32 else None, bars.stage, extras
         )
     # Another corpus than the run's own must not overwrite the run's numbers.
     if not overrides:
@@ -54,6 +67,8 @@ def run(
     print_metrics(metrics)
     if curve and metrics["latent_size"]:
         print("", "samples     iw_nll", *curve_lines(metrics), sep="\n")
+    if against:
+        print("", gap_line(metrics), sep="\n")
     for row in found:
         overlap = f"  {row['overlap']:.2f}  "
         print("", row["sample"], indent(row["nearest"], overlap), sep="\n")
@@ -67,3 +82,18 @@ def curve_lines(metrics: dict[str, Any]) -> list[str]:
         f"{k:>7}  {value:9.4f}" + ("" if fall is None else f"  {-fall:+.4f}")
         for (k, value), fall in zip(points, falls, strict=True)
     ]
+
+
+def gap_line(metrics: dict[str, Any]) -> str:
+    """How far the VAE and the language model are apart, in the unit in which they can be compared."""
+    if metrics["gap_nll"] is None:
+        names, unit = ("gap_bits_per_byte",), "bits a byte (iw_nll; the vocabularies differ)"
+    elif metrics["latent_size"]:
+        names, unit = ("gap_iw_nll", "gap_nll"), "nats a text (iw_nll, nll)"
+    else:
+        names, unit = ("gap_nll",), "nats a text"
+    gaps = [
+        f"{metrics[name]:+.3f}" + ("" if (error := metrics[f"{name}_stderr"]) is None else f" ± {error:.3f}")
+        for name in names
+    ]
+    return f"less the language model: {', '.join(gaps)} {unit}; below 0 the VAE is better"

@@ -115,7 +115,7 @@ def evaluate_split(
     nll, iw_nll = _mean(bound.nll), _mean(iw)
     texts, ids = dataset["text"][:], dataset["ids"][:]
     unk = sum(row.count(model.config.unk_token_id) for row in ids) / tokens
-    lossless = [text.strip() for text in texts] == decode(vae.tokenizer, ids)
+    lossless = come_back(vae.tokenizer, texts, ids)
     metrics: dict[str, Any] = dict.fromkeys(KEYS)
     metrics |= {
         "split": split,
@@ -147,6 +147,11 @@ def evaluate_split(
     metrics |= _prior_samples(vae, prior_samples, chinese, seed, train_texts)
     metrics["seconds"] = round(time.time() - start, 2)
     return Evaluation(metrics, bound, iw)
+
+
+def come_back(tokenizer, texts: list[str], ids: list[list[int]]) -> bool:
+    """Whether every text comes back from its ids exactly, without which bits per byte mean nothing."""
+    return [text.strip() for text in texts] == decode(tokenizer, ids)
 
 
 def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:
