@@ -69,3 +69,8 @@ def test_train(script, corpus_file, tmp_path, monkeypatch):
         script("train.py", *arguments)
     script("train.py", *arguments, "--overwrite")
     script("train.py", *arguments, "--resume")
+
+
+def test_draw_collapse(script, trained, tmp_path):
+    script("draw_collapse.py", trained.folder, trained.folder, "--output", tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

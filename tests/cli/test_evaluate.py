@@ -2,10 +2,36 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+from tests.tiny import tiny_recipe, train_tiny
+from textvae.cli.evaluate import gap_line
 from textvae.evaluation.report import KEYS
+from textvae.evaluation.run import load_run_recipe
+
+EXTRA_KEYS = {
+    *("against", "lm_nll", "gap_nll", "gap_nll_stderr", "gap_iw_nll", "gap_iw_nll_stderr"),
+    *(
+        "gap_bits_per_byte",
+        "gap_bits_per_byte_stderr",
+        "forward_ppl",
+        "reverse_ppl",
+        "real_ppl",
+        "lm_steps",
+        "lm_texts",
+    ),
+    *(
+        "path_pairs",
+        "path_steps",
+        "path_distinct",
+        "path_step_edits",
+        "path_ends_exact",
+        "path_ends_bleu",
+        "path_lm_nll",
+    ),
+}
 
 
 @pytest.fixture
@@ -41,6 +67,59 @@ def test_refine(textvae, run):
     assert metrics == json.loads((run / "metrics.json").read_text())
 
 
+def test_curve(textvae, run):
+    """A small table below the others, and the same numbers in the file."""
+    table, curve = textvae("evaluate", run, "--samples", 12, "--curve").out.split("\n\n")
+    metrics = json.loads((run / "metrics.json").read_text())
+    head, *rows = curve.splitlines()
+    assert head == "samples     iw_nll"
+    assert [row.split()[:2] for row in rows] == [[str(k), f"{metrics[f'iw_nll_k{k}']:.4f}"] for k in (1, 10, 12)]
+    assert rows[1].split()[2] == f"{metrics['iw_nll_k10'] - metrics['iw_nll_k1']:+.4f}"
+    assert f"iw_nll_k10              {metrics['iw_nll_k10']:.4f}" in table
+
+
+def test_extras(textvae, run, tmp_path, trained):
+    """Everything beyond the usual numbers is in the same flat file; the gap is said in words."""
+    lm = tiny_recipe(
+        load_run_recipe(run, []).data.source, tmp_path / "lm", "model.latent.size=0", "training.max_steps=2"
+    )
+    folder = train_tiny(lm).folder
+    result = textvae(
+        "evaluate", run, "--samples", 2, "--against", folder, "--paths", 3, "--perplexities", "--lm-steps", 2
+    )
+    assert result.code == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert list(metrics)[: len(KEYS)] == list(KEYS)
+    assert set(metrics) - set(KEYS) == EXTRA_KEYS
+    assert metrics["path_lm_nll"] > 0
+    line = f"less the language model: {metrics['gap_iw_nll']:+.3f} ± {metrics['gap_iw_nll_stderr']:.3f}"
+    assert result.out.splitlines()[-1].startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        ({"latent_size": 0}, "less the language model: -1.500 ± 0.250 nats a text; below 0 the VAE is better"),
+        (
+            {"latent_size": 4, "gap_nll": None, "gap_iw_nll": None},
+            "less the language model: +0.125 bits a byte (iw_nll; the vocabularies differ); below 0 the VAE is better",
+        ),
+    ],
+)
+def test_gap_line(metrics, expected):
+    gaps = {"gap_nll": -1.5, "gap_nll_stderr": 0.25, "gap_bits_per_byte": 0.125, "gap_bits_per_byte_stderr": None}
+    assert gap_line(gaps | metrics) == expected
+
+
+def test_every_key_is_documented(textvae, run):
+    """docs/metrics.md has all keys, those of extras and of the doctor as well."""
+    text = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    doctor = json.loads((run / "doctor.json").read_text())
+    probes = {"probe_linear", "probe_knn", "probe_majority", "probe_labels", "probe_texts", "mauve", "mauve_features"}
+    plain = {*KEYS, *EXTRA_KEYS, *doctor, *probes}
+    assert sorted(key for key in plain if f"`{key}`" not in text and not key.startswith("gap_")) == []
+
+
 def test_another_corpus_leaves_the_run_as_it_is(textvae, run, tmp_path):
     (tmp_path / "other.txt").write_text("the cat sees something\n" * 30)
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
@@ -70,6 +149,8 @@ def test_nearest_training_lines(textvae, run, trained):
         (["model.latent.size=3"], "error: model.latent.size=3: only keys of data can be changed"),
         (["data.source=/no/where.txt"], "error: data.source: no such file or folder: /no/where.txt"),
         (["data.source"], "error: 'data.source': an override reads section.key=value"),
+        (["--probes"], "error: --probes: the corpus has no labels; name their column in data.label_column=COLUMN"),
+        (["--against", "/no/where"], "error: /no/where is not a run"),
     ],
 )
 def test_mistakes(textvae, run, arguments, message):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["quickstart", "train", "evaluate", "sample", "reconstruct", "interpolate", "encode", "decode"]
+COMMANDS = ["quickstart", "train", "evaluate", "doctor", "sample", "reconstruct", "interpolate", "encode", "decode"]
 
 # Prints what was imported after the help.
 PROGRAM = """
@@ -64,6 +64,7 @@ def test_misuse(textvae, arguments):
         ["encode", "IN", "z.npy"],
         ["decode", "z.npy", "-"],
         ["evaluate"],
+        ["doctor"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.tiny import RECIPE
+from textvae.cli.doctor import diagnosis_lines
 
 SHORT = ["training.max_steps=4", "training.eval_steps=2", "training.save_steps=2", "training.logging_steps=1"]
 
@@ -26,9 +27,11 @@ def test_a_run(textvae, recipe, tmp_path):
     result = textvae("train", recipe, *SHORT)
     assert result.code == 0
     metrics = json.loads((tmp_path / "runs" / "tiny" / "metrics.json").read_text())
-    *table, place = result.out.splitlines()
-    assert dict(line.split(maxsplit=1) for line in table)["nll"] == f"{metrics['nll']:.4f}"
-    assert place == "run: runs/tiny"
+    table, diagnosis, place = result.out.split("\n\n")
+    assert dict(line.split(maxsplit=1) for line in table.splitlines())["nll"] == f"{metrics['nll']:.4f}"
+    found = json.loads((tmp_path / "runs" / "tiny" / "doctor.json").read_text())
+    assert diagnosis.splitlines() == diagnosis_lines(found)
+    assert place == "run: runs/tiny\n"
     lines = result.err.splitlines()
     assert lines[0] == "the corpus has no validation (14 texts) and test (14 texts): cut from train with seed 0"
     assert [line.split("  ")[0] for line in lines if "validation:" in line] == ["step 2/4", "step 4/4"]

@@ -82,6 +82,18 @@ def test_importance_weighted_bound_rises_with_the_number_of_samples(make_model, 
     assert means[0] == pytest.approx(float(elbo.mean()), abs=4 * errors[0])
 
 
+def test_fewer_samples_are_the_first_of_the_same(make_model, dataset, monkeypatch):
+    """One pass gives the bound at several k, each from the mean weight of the first k samples."""
+    monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", 60)
+    model = tiny(make_model, latent_size=3)
+    several = importance_weighted_nll(model, dataset, [1, 3, 7], seed=5, bf16=False)
+    assert torch.equal(several[2], importance_weighted_nll(model, dataset, 7, seed=5, bf16=False))
+    for index, weights in likelihood.log_importance_weights(model, dataset, 7, seed=5, bf16=False):
+        for row, k in enumerate((1, 3, 7)):
+            expected = -weights[:k].double().exp().mean(0).log()
+            torch.testing.assert_close(several[row, index].double(), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_one_importance_sample_is_the_one_sample_bound(make_model, dataset):
     """With the same seed: distortion + log q - log p of the very same z."""
     model = tiny(make_model, latent_size=3)
@@ -173,6 +185,7 @@ def test_plain_language_model(make_model, rows, dataset):
     expected = torch.stack([model(torch.tensor([row])).distortion[0, 0] for row in rows])
     torch.testing.assert_close(bound.nll, expected.detach())
     assert torch.equal(importance_weighted_nll(model, dataset, 50, bf16=False), bound.nll)
+    assert torch.equal(importance_weighted_nll(model, dataset, [1, 50], bf16=False), torch.stack([bound.nll] * 2))
 
 
 def test_progress_counts_every_text(make_model, dataset, monkeypatch):

@@ -58,7 +58,9 @@ def dataset(trained):
 @pytest.fixture(scope="module")
 def metrics(trained, dataset):
     train = [trained.splits["train"]["text"][:]]
-    return evaluate_split(trained.vae, dataset, "test", 7, prior_samples=60, train_texts=train, seed=3, bf16=False)
+    return evaluate_split(
+        trained.vae, dataset, "test", 7, prior_samples=60, train_texts=train, seed=3, bf16=False
+    ).metrics
 
 
 def test_keys(metrics):
@@ -82,6 +84,9 @@ def test_counts(metrics, dataset, trained):
 def test_likelihood(metrics, dataset, trained):
     bound = evaluate_bound(trained.vae.model, dataset, seed=3, bf16=False)
     iw = importance_weighted_nll(trained.vae.model, dataset, 7, 4, False)
+    evaluation = evaluate_split(trained.vae, dataset, "test", 7, prior_samples=0, seed=3, bf16=False)
+    assert torch.equal(evaluation.iw_nll, iw)
+    assert torch.equal(evaluation.bound.nll, bound.nll)
     n, tokens = len(dataset), metrics["tokens"]
     total_bytes = sum(len(text.encode()) for text in dataset["text"])
     assert metrics["nll"] == pytest.approx(float(bound.nll.mean()), rel=1e-5)
@@ -123,9 +128,21 @@ def test_prior_samples(metrics, trained):
     assert metrics["copied_from_train"] == sum(sample in train for sample in samples) > 0
 
 
+def test_curve(trained, dataset, monkeypatch):
+    """The bound with fewer samples, from the first of the same samples; other numbers as without."""
+    plain = evaluate_split(trained.vae, dataset, "test", 60, 0, bf16=False).metrics
+    metrics = evaluate_split(trained.vae, dataset, "test", 60, 0, bf16=False, curve=True).metrics
+    added = {key: metrics.pop(key) for key in set(metrics) - set(plain)}
+    assert metrics | {"seconds": 0} == plain | {"seconds": 0}
+    assert added.keys() == {"iw_nll_k1", "iw_nll_k10", "iw_nll_k50", "iw_nll_k60"}
+    assert added["iw_nll_k60"] == metrics["iw_nll"]
+    assert added["iw_nll_k1"] > added["iw_nll_k10"] > added["iw_nll_k60"]
+
+
 def test_order_and_batches_do_not_matter(trained, dataset, metrics):
     """The same texts the other way round: all that does not draw z is the same."""
-    turned = evaluate_split(trained.vae, dataset.select(range(len(dataset) - 1, -1, -1)), "test", 1, 0, bf16=False)
+    backwards = dataset.select(range(len(dataset) - 1, -1, -1))
+    turned = evaluate_split(trained.vae, backwards, "test", 1, 0, bf16=False).metrics
     for key in ("rate", "active_units", "reconstruction_bleu", "token_accuracy", "exact_match", "tokens"):
         assert turned[key] == pytest.approx(metrics[key], rel=1e-4)
     assert turned["prior_samples"] is None
@@ -134,10 +151,10 @@ def test_order_and_batches_do_not_matter(trained, dataset, metrics):
 def test_evaluation_repeats_and_draws_nothing_from_the_global_generator(trained, dataset):
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = evaluate_split(trained.vae, dataset, "test", 3, 20, seed=5)
+    first = evaluate_split(trained.vae, dataset, "test", 3, 20, seed=5).metrics
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    second = evaluate_split(trained.vae, dataset, "test", 3, 20, seed=5)
+    second = evaluate_split(trained.vae, dataset, "test", 3, 20, seed=5).metrics
     assert first | {"seconds": 0} == second | {"seconds": 0}
 
 
@@ -157,7 +174,7 @@ def test_language_model(tokenizer, texts):
     config = TextVAEConfig(vocab_size=len(tokenizer), latent={"size": 0}, decoder=RECIPE["model"]["decoder"])
     vae = TextVAE(TextVAEModel(config), tokenizer)
     vae.model.generation_config.max_new_tokens = 9
-    metrics = evaluate_split(vae, encode_texts(texts[:20], tokenizer), "validation", 9, 20, train_texts=[texts])
+    metrics = evaluate_split(vae, encode_texts(texts[:20], tokenizer), "validation", 9, 20, train_texts=[texts]).metrics
     assert [key for key, value in metrics.items() if value is None] == [
         key for key in KEYS if key in LATENT + RECONSTRUCTION
     ]
@@ -167,7 +184,7 @@ def test_language_model(tokenizer, texts):
         ids = torch.tensor([tokenizer(texts[0])["input_ids"]])
         log_p = vae.model(ids[:, :-1], z=torch.zeros(1, 0)).logits.log_softmax(-1)
         nll = -log_p.gather(2, ids[:, 1:, None]).sum()
-    one = evaluate_split(vae, encode_texts(texts[:1], tokenizer), "validation", 1, 0, bf16=False)
+    one = evaluate_split(vae, encode_texts(texts[:1], tokenizer), "validation", 1, 0, bf16=False).metrics
     assert one["nll"] == pytest.approx(float(nll), rel=1e-5)
     assert one["iw_nll_stderr"] is None  # a single text has no spread
 
@@ -177,7 +194,7 @@ def test_language_model(tokenizer, texts):
     [("the cat sees something", True), ("the zebra sees something", False)],
 )
 def test_bits_per_byte_only_where_texts_come_back(trained, text, lossless):
-    metrics = evaluate_split(trained.vae, encode_texts([text], trained.vae.tokenizer), "test", 1, 0)
+    metrics = evaluate_split(trained.vae, encode_texts([text], trained.vae.tokenizer), "test", 1, 0).metrics
     assert (metrics["bits_per_byte"] is not None) is lossless
     assert metrics["unk_rate"] == (0 if lossless else 1 / 5)
 
@@ -188,7 +205,7 @@ def test_references_may_hold_the_unknown_word(trained):
     with torch.no_grad():
         model.decoder.softmax_bias[model.config.unk_token_id] = 100
     vae = TextVAE(model, trained.vae.tokenizer)
-    metrics = evaluate_split(vae, encode_texts(["zebras never"], vae.tokenizer), "test", 1, 20)
+    metrics = evaluate_split(vae, encode_texts(["zebras never"], vae.tokenizer), "test", 1, 20).metrics
     assert metrics["token_accuracy"] == pytest.approx(2 / 3)  # all but eos
     assert not any("<unk>" in text for text in vae.sample(20, seed=0))
 
@@ -213,7 +230,7 @@ def test_a_likelihood_beyond_numbers_is_null(trained, dataset):
     model = TextVAEModel.from_pretrained(trained.folder)
     with torch.no_grad():
         model.decoder.softmax_bias[model.config.pad_token_id] = 1e6
-    metrics = evaluate_split(TextVAE(model, trained.vae.tokenizer), dataset, "test", 1, 0)
+    metrics = evaluate_split(TextVAE(model, trained.vae.tokenizer), dataset, "test", 1, 0).metrics
     assert metrics["nll"] > 1e6
     assert metrics["ppl"] is None
     json.dumps(metrics, allow_nan=False)

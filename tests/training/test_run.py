@@ -53,6 +53,7 @@ def test_contents(trained):
         "README.md",
         "checkpoints",
         "config.json",
+        "doctor.json",
         "generation_config.json",
         "logs",
         "metrics.json",

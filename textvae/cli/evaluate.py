@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +18,19 @@ def run(
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
     samples: Annotated[int, typer.Option(min=1, help="Samples of the importance-weighted bound.")] = 500,
     nearest: Annotated[int, typer.Option(min=0, help="Print so many samples with their nearest training line.")] = 0,
+    curve: Annotated[bool, typer.Option("--curve", help="Show how iw_nll falls with the number of samples.")] = False,
+    against: Annotated[
+        str | None, typer.Option(metavar="LM_RUN", help="Print the gap to a run with model.latent.size=0.")
+    ] = None,
+    perplexities: Annotated[
+        bool, typer.Option("--perplexities", help="Forward and reverse perplexity of samples.")
+    ] = False,
+    lm_steps: Annotated[int, typer.Option(min=1, help="Updates of each language model for that.")] = 2000,
+    paths: Annotated[int, typer.Option(min=0, help="Measure interpolations between so many pairs.")] = 0,
+    probes: Annotated[bool, typer.Option("--probes", help="Accuracy of labels read off mu.")] = False,
+    mauve: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="MAUVE of samples, by a transformers sentence encoder.")
+    ] = None,
     refine: Annotated[int, typer.Option(min=0, help="Gradient steps on each text's posterior.")] = 0,
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,
@@ -28,13 +42,14 @@ def run(
     from textvae.cli.progress import Bars
     from textvae.data.corpus import text_batches
     from textvae.evaluation.report import write_json
-    from textvae.evaluation.run import evaluate_run
+    from textvae.evaluation.run import Extras, evaluate_run
     from textvae.evaluation.text import is_chinese, nearest_lines
 
     folder = Path(run)
+    extras = Extras(curve, against, perplexities, lm_steps, paths, probes, mauve, refine)
     with Bars() as bars:
         metrics, vae, train = evaluate_run(
-            folder, split, samples, overrides, False if fp32 else None, bars.stage, refine
+            folder, split, samples, overrides, False if fp32 else None, bars.stage, extras
         )
     # Another corpus than the run's own must not overwrite the run's numbers.
     if not overrides:
@@ -51,6 +66,35 @@ def run(
         print_json({**metrics, "nearest": found} if nearest else metrics)
         return
     print_metrics(metrics)
+    if curve and metrics["latent_size"]:
+        print("", "samples     iw_nll", *curve_lines(metrics), sep="\n")
+    if against:
+        print("", gap_line(metrics), sep="\n")
     for row in found:
         overlap = f"  {row['overlap']:.2f}  "
         print("", row["sample"], indent(row["nearest"], overlap), sep="\n")
+
+
+def curve_lines(metrics: dict[str, Any]) -> list[str]:
+    """Number of samples, bound in nats a text, and what it is below that with fewer samples."""
+    points = [(int(key[8:]), value) for key, value in metrics.items() if key.startswith("iw_nll_k")]
+    falls = [None, *(before[1] - point[1] for before, point in pairwise(points))]
+    return [
+        f"{k:>7}  {value:9.4f}" + ("" if fall is None else f"  {-fall:+.4f}")
+        for (k, value), fall in zip(points, falls, strict=True)
+    ]
+
+
+def gap_line(metrics: dict[str, Any]) -> str:
+    """How far the VAE and the language model are apart, in the unit in which they can be compared."""
+    if metrics["gap_nll"] is None:
+        names, unit = ("gap_bits_per_byte",), "bits a byte (iw_nll; the vocabularies differ)"
+    elif metrics["latent_size"]:
+        names, unit = ("gap_iw_nll", "gap_nll"), "nats a text (iw_nll, nll)"
+    else:
+        names, unit = ("gap_nll",), "nats a text"
+    gaps = [
+        f"{metrics[name]:+.3f}" + ("" if (error := metrics[f"{name}_stderr"]) is None else f" ± {error:.3f}")
+        for name in names
+    ]
+    return f"less the language model: {', '.join(gaps)} {unit}; below 0 the VAE is better"

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from textvae.cli import common, decode, encode, evaluate, interpolate, quickstart, reconstruct, sample, train
+from textvae.cli import common, decode, doctor, encode, evaluate, interpolate, quickstart, reconstruct, sample, train
 
 app = typer.Typer(
     name="textvae",
@@ -15,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (quickstart, train, evaluate, sample, reconstruct, interpolate, encode, decode):
+for module in (quickstart, train, evaluate, doctor, sample, reconstruct, interpolate, encode, decode):
     app.command(name=module.__name__.rsplit(".", 1)[1])(module.run)
 
 

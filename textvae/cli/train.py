@@ -23,6 +23,7 @@ def run(
     from textvae.recipe import load_recipe
 
     recipe = load_recipe(config, overrides)
+    from textvae.cli.doctor import diagnosis_lines
     from textvae.cli.progress import Bars
     from textvae.training.run import train
 
@@ -36,4 +37,6 @@ def run(
         print_json(result.metrics)
         return
     print_metrics(result.metrics)
+    if result.diagnosis:
+        print("", *diagnosis_lines(result.diagnosis), "", sep="\n")
     print(f"run: {result.folder}")

@@ -6,8 +6,7 @@ Shapes: N texts of the split, S samples, B sentences of a batch, D latent dimens
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,10 +135,48 @@ def evaluate_bound(
     )
 
 
-def importance_weighted_nll(
+def log_importance_weights(
     model,
     dataset,
     num_samples: int = 500,
+    seed: int = 0,
+    bf16: bool | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """log p(x|z_i) p(z_i) / q(z_i|x) with z_i from q, batch by batch.
+
+    Args:
+        model: a TextVAEModel with a latent variable.
+        dataset: rows with `ids` and `length`.
+        num_samples: k; the samples of a text are taken in turns that fit in memory, its encoder runs once.
+        seed: of the samples.
+        bf16: precision of matrix products; None for what suits the machine.
+        progress: called with the number of texts done.
+
+    Yields:
+        (B,) index in the split and (k,B) log weights in nats.
+    """
+    collate, device = Collator(model.config.pad_token_id), model.device
+    generator = torch.Generator(device).manual_seed(seed)
+    for index in length_sorted_batches(text_lengths(dataset), min(num_samples, 50)):
+        batch = batch_of(dataset, index, collate, device)
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        at_once = max(1, TOKENS_AT_ONCE // ids.numel())
+        with evaluating(model), autocast(device, bf16):
+            q = model.encode(batch["encoder_input_ids"], batch["encoder_attention_mask"])
+            parts = []
+            for start in range(0, num_samples, at_once):
+                z = q.rsample(min(at_once, num_samples - start), generator)
+                parts.append(model.prior.log_prob(z) - q.log_prob(z) - model.distortion(ids, mask, z))
+        yield torch.from_numpy(index), torch.cat(parts).cpu()
+        if progress:
+            progress(len(index))
+
+
+def importance_weighted_nll(
+    model,
+    dataset,
+    num_samples: int | Sequence[int] = 500,
     seed: int = 0,
     bf16: bool | None = None,
     progress: Callable[[int], None] | None = None,
@@ -149,34 +186,20 @@ def importance_weighted_nll(
     Args:
         model: a TextVAEModel.
         dataset: rows with `ids` and `length`.
-        num_samples: k; the samples of a text are taken in turns that fit in memory, its encoder runs once.
-        seed: of the samples.
-        bf16: precision of matrix products; None for what suits the machine.
-        progress: called with the number of texts done.
+        num_samples: k, or several: the smaller ones then take the first samples of the largest.
+        seed, bf16, progress: as for `log_importance_weights`.
 
     Returns:
-        (N,) in nats. k = 1 is a one-sample estimate of the negative ELBO. For a plain language model the exact
-        negative log-likelihood.
+        (N,) in nats, or (number of k, N). k = 1 is a one-sample estimate of the negative ELBO. For a plain language
+        model the exact negative log-likelihood.
 
     Source: Burda et al. 2016, arXiv 1509.00519, equation 8.
     """
-    if not model.config.latent_size:
-        return evaluate_bound(model, dataset, 1, seed, bf16, progress).distortion
-    collate, device = Collator(model.config.pad_token_id), model.device
-    generator = torch.Generator(device).manual_seed(seed)
-    nll = torch.zeros(len(dataset))
-    for index in length_sorted_batches(text_lengths(dataset), min(num_samples, 50)):
-        batch = batch_of(dataset, index, collate, device)
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        at_once = max(1, TOKENS_AT_ONCE // ids.numel())
-        with evaluating(model), autocast(device, bf16):
-            q = model.encode(batch["encoder_input_ids"], batch["encoder_attention_mask"])
-            log_sum = torch.full((len(index),), -torch.inf, device=device)
-            for start in range(0, num_samples, at_once):
-                z = q.rsample(min(at_once, num_samples - start), generator)
-                log_weight = model.prior.log_prob(z) - q.log_prob(z) - model.distortion(ids, mask, z)
-                log_sum = torch.logaddexp(log_sum, log_weight.logsumexp(0))
-        nll[torch.from_numpy(index)] = (math.log(num_samples) - log_sum).cpu()
-        if progress:
-            progress(len(index))
-    return nll
+    counts = torch.tensor([num_samples] if isinstance(num_samples, int) else list(num_samples))
+    if model.config.latent_size:
+        nll = torch.zeros(len(counts), len(dataset))
+        for index, weights in log_importance_weights(model, dataset, int(counts.max()), seed, bf16, progress):
+            nll[:, index] = (counts.log()[:, None] - weights.double().logcumsumexp(0)[counts - 1]).float()
+    else:
+        nll = evaluate_bound(model, dataset, 1, seed, bf16, progress).distortion.expand(len(counts), -1)
+    return nll[0] if isinstance(num_samples, int) else nll

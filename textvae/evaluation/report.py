@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 
 from textvae.data.encoding import text_lengths
 from textvae.evaluation.latent import active_units, mutual_information
-from textvae.evaluation.likelihood import evaluate_bound, importance_weighted_nll, length_sorted_batches
+from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weighted_nll, length_sorted_batches
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
 from textvae.inference.text_vae import TextVAE
 from textvae.tokenization import decode
@@ -48,6 +49,23 @@ KEYS = (
     "prior_samples",
     "bleu_signature",
 )
+# Numbers of samples at which the curve of the importance-weighted bound is drawn.
+CURVE = (1, 10, 50, 100, 500)
+
+
+@dataclass
+class Evaluation:
+    """What evaluating a split leaves: the numbers, and what others derive theirs from.
+
+    Args:
+        metrics: a flat mapping with the keys of KEYS; what is undefined for this model is None.
+        bound: of each text.
+        iw_nll: (N,) nats, importance-weighted.
+    """
+
+    metrics: dict[str, Any]
+    bound: Bound
+    iw_nll: torch.Tensor
 
 
 def evaluate_split(
@@ -60,7 +78,8 @@ def evaluate_split(
     seed: int = 0,
     bf16: bool | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:
+    curve: bool = False,
+) -> Evaluation:
     """Evaluates a model.
 
     Args:
@@ -73,9 +92,7 @@ def evaluate_split(
         seed: of all that is random.
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with a stage, texts done and texts in all.
-
-    Returns:
-        A flat mapping with the keys of KEYS; what is undefined for this model is None.
+        curve: add the importance-weighted bound at fewer samples, as iw_nll_k1, iw_nll_k10, ...
     """
     start = time.time()
     model, n, latent = vae.model, len(dataset), vae.latent_size
@@ -92,12 +109,14 @@ def evaluate_split(
         return add
 
     bound = evaluate_bound(model, dataset, seed=seed, bf16=bf16, progress=advance("bound"))
-    iw = importance_weighted_nll(model, dataset, samples, seed + 1, bf16, advance(f"iw_nll, {samples} samples"))
+    counts = [k for k in CURVE if k < samples] if curve and latent else []
+    stage = advance(f"iw_nll, {samples} samples")
+    *fewer, iw = importance_weighted_nll(model, dataset, [*counts, samples], seed + 1, bf16, stage)
     tokens, total_bytes = int(text_lengths(dataset).sum()), sum(dataset["bytes"])
     nll, iw_nll = _mean(bound.nll), _mean(iw)
     texts, ids = dataset["text"][:], dataset["ids"][:]
     unk = sum(row.count(model.config.unk_token_id) for row in ids) / tokens
-    lossless = [text.strip() for text in texts] == decode(vae.tokenizer, ids)
+    lossless = come_back(vae.tokenizer, texts, ids)
     metrics: dict[str, Any] = dict.fromkeys(KEYS)
     metrics |= {
         "split": split,
@@ -115,6 +134,8 @@ def evaluate_split(
         "latent_size": latent,
         "unk_rate": unk,
     }
+    if counts:
+        metrics |= {f"iw_nll_k{k}": _mean(values) for k, values in zip([*counts, samples], [*fewer, iw], strict=True)}
     chinese = is_chinese(texts[:100])
     if latent:
         metrics |= {
@@ -126,7 +147,12 @@ def evaluate_split(
         metrics |= _reconstruction(vae, bound.mu, texts, ids, chinese, advance("reconstruction"))
     metrics |= _prior_samples(vae, prior_samples, chinese, seed, train_texts)
     metrics["seconds"] = round(time.time() - start, 2)
-    return metrics
+    return Evaluation(metrics, bound, iw)
+
+
+def come_back(tokenizer, texts: list[str], ids: list[list[int]]) -> bool:
+    """Whether every text comes back from its ids exactly, without which bits per byte mean nothing."""
+    return [text.strip() for text in texts] == decode(tokenizer, ids)
 
 
 def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:

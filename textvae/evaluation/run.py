@@ -4,22 +4,59 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset, DatasetDict
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from textvae.data.corpus import SPLIT_NAMES, Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
+from textvae.evaluation.comparison import gap
+from textvae.evaluation.language_model import perplexities
+from textvae.evaluation.paths import interpolation_quality
+from textvae.evaluation.probes import MOST_TEXTS, probe_labels
 from textvae.evaluation.refine import refined_bound
-from textvae.evaluation.report import evaluate_split
+from textvae.evaluation.report import evaluate_split, tokenizer_for_bleu
+from textvae.evaluation.similarity import mauve
+from textvae.evaluation.text import is_chinese
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import TextVAE
 from textvae.recipe import Recipe, load_recipe
 from textvae.validation import suggest
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Measurements that are made when asked for; each adds keys to the metrics.
+
+    Args:
+        curve: the importance-weighted bound at fewer samples.
+        against: run folder of a language model to compare with, on the same texts.
+        perplexities: forward and reverse perplexity of samples.
+        lm_steps: updates of each of the two language models that these take.
+        paths: pairs of texts whose interpolations are measured; 0 for none.
+        probes: accuracy of labels read off the posterior means.
+        mauve: sentence encoder by which samples are held against texts.
+        refine: gradient steps on each text's posterior.
+    """
+
+    curve: bool = False
+    against: str | Path | None = None
+    perplexities: bool = False
+    lm_steps: int = 2000
+    paths: int = 0
+    probes: bool = False
+    mauve: str | None = None
+    refine: int = 0
+
+
+NONE = Extras()
 
 
 def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
@@ -40,7 +77,7 @@ def evaluate_run(
     overrides: list[str] | None = None,
     bf16: bool | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-    refine: int = 0,
+    extras: Extras = NONE,
 ) -> tuple[dict[str, Any], TextVAE, Dataset | None]:
     """Evaluates a finished run on a split of its corpus, or of another one (`data.source=...`).
 
@@ -51,7 +88,7 @@ def evaluate_run(
         overrides: `data.key=value`, such as `data.source=OTHER`.
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with a stage, texts done and texts in all.
-        refine: gradient steps on each text's posterior; with some, the metrics have `refined_nll` and `refined_rate`.
+        extras: what to measure beyond the usual numbers.
 
     Returns:
         The metrics, the model, and the training texts of the run itself; None in place of these, and of the number of
@@ -74,16 +111,78 @@ def evaluate_run(
     vae = TextVAE.from_pretrained(folder)
     corpus = load_corpus(recipe.data)
     train = _training_texts(folder) if overrides else corpus.splits["train"]
+    # Before the long part, so that a mistake is told at once.
+    lm = _language_model(extras.against, train) if extras.against else None
+    _check(extras, vae, train, corpus.splits)
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
     encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate")[split]
     train_texts = train and text_batches(train)
-    metrics = evaluate_split(vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress)
-    if refine:
-        bound = refined_bound(vae.model, encoded, refine, bf16=bf16)
+    texts = encoded["text"][:]
+    # First of all, since a missing package or encoder shows only here.
+    similarity = extras.mauve and mauve(texts, vae.sample(len(texts), seed=0, allow_unknown=True), extras.mauve)
+    evaluation = evaluate_split(
+        vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress, curve=extras.curve
+    )
+    metrics = evaluation.metrics
+    if lm:
+        metrics |= {"against": str(extras.against), **gap(vae, evaluation, encoded, lm, bf16)}
+    if extras.paths:
+        tokenize = tokenizer_for_bleu(vae, is_chinese(texts[:100]))
+        metrics |= interpolation_quality(vae, texts, extras.paths, tokenize, lm, bf16=bf16)
+    if extras.probes:
+        metrics |= _probes(vae, evaluation.bound.mu, corpus.splits["train"], corpus.splits[split])
+    if extras.mauve:
+        metrics |= {"mauve": similarity, "mauve_features": extras.mauve}
+    if extras.refine:
+        bound = refined_bound(vae.model, encoded, extras.refine, bf16=bf16)
         means = {"refined_nll": bound.nll, "refined_rate": bound.rate}
         metrics |= {name: float(value.double().mean()) for name, value in means.items()}
+    if extras.perplexities:
+        metrics |= perplexities(vae, train["text"][:], encoded, extras.lm_steps, bf16=bf16, progress=progress)
     return metrics, vae, train
+
+
+def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetDict) -> None:
+    latent = {"--paths": extras.paths, "--probes": extras.probes}
+    asked = [name for name, value in latent.items() if value]
+    if asked and not vae.latent_size:
+        raise ValueError(
+            f"{asked[0]}: this run is a plain language model (model.latent.size is 0), without latent vectors"
+        )
+    if extras.probes and "label" not in splits["train"].column_names:
+        raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
+    if extras.perplexities and train is None:
+        raise ValueError("--perplexities: the run's own training texts are gone, and with them what to compare with")
+
+
+def _language_model(folder: str | Path, train: Dataset | None) -> TextVAE:
+    """The language model of a run that was trained on the same texts."""
+    theirs = load_corpus(load_run_recipe(Path(folder), []).data).splits["train"]
+    same = train is not None and len(theirs) == len(train)
+    if not (same and all(a == b for a, b in zip(text_batches(theirs), text_batches(train), strict=True))):
+        raise ValueError(
+            f"--against: {folder} was trained on other texts (data.source and the keys of data that make its splits), "
+            "so the gap would compare corpora and not models"
+        )
+    lm = TextVAE.from_pretrained(folder)
+    if lm.latent_size:
+        raise ValueError(
+            f"--against: {folder} has {lm.latent_size} latent dimensions; wanted a plain language model, trained with "
+            "model.latent.size=0"
+        )
+    return lm
+
+
+def _probes(vae: TextVAE, mu: Tensor, train: Dataset, split: Dataset) -> dict[str, Any]:
+    """Probes of the labels that are there; mu (N,D) belongs to the texts of the split."""
+    labels = np.array(train["label"][:], dtype=object)
+    known = np.flatnonzero(labels != None)  # noqa: E711, elementwise
+    if len(known) > MOST_TEXTS:
+        known = np.sort(np.random.default_rng(0).choice(known, MOST_TEXTS, replace=False))
+    rows = [row for row, label in enumerate(split["label"][:]) if label is not None]
+    train_mu = vae.encode(train.select(known)["text"][:])
+    return probe_labels(train_mu, labels[known].tolist(), mu[rows], split.select(rows)["label"][:])
 
 
 def _training_texts(folder: Path) -> Dataset | None:

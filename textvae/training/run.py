@@ -23,8 +23,8 @@ from textvae import registry
 from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
-from textvae.evaluation.likelihood import evaluate_bound
-from textvae.evaluation.report import evaluate_split, write_json
+from textvae.evaluation.doctor import examine
+from textvae.evaluation.report import Evaluation, evaluate_split, write_json
 from textvae.evaluation.text import set_apart
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import CARD, TextVAE
@@ -50,6 +50,7 @@ class Run:
         folder: the run folder.
         vae: the best model.
         metrics: of the best model on validation.
+        diagnosis: what the doctor says of it; None for a plain language model or a single validation text.
         corpus: with its notices.
         splits: encoded texts.
         training_seconds: time spent in training, evaluations included.
@@ -58,6 +59,7 @@ class Run:
     folder: Path
     vae: TextVAE
     metrics: dict[str, Any]
+    diagnosis: dict[str, Any] | None
     corpus: Corpus
     splits: DatasetDict
     training_seconds: float
@@ -137,12 +139,14 @@ def train(
     vae = TextVAE(model, tokenizer)
     vae.save_pretrained(folder)
     train_texts, validation = text_batches(splits["train"]), splits["validation"]
-    metrics = evaluate_split(
+    evaluation = evaluate_split(
         vae, validation, "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
     )
-    run = Run(folder, vae, metrics, corpus, splits, seconds)
+    diagnosis = examine(vae, validation, recipe, args.bf16) if vae.latent_size and len(validation) > 1 else None
+    run = Run(folder, vae, evaluation.metrics, diagnosis, corpus, splits, seconds)
     rows = trainer.state.log_history
-    _write_up(run, recipe, history + _shifted(rows, history, len(stages)) if history else rows, args)
+    history = history + _shifted(rows, history, len(stages)) if history else rows
+    _write_up(run, recipe, evaluation, history, args)
     return run
 
 
@@ -172,10 +176,18 @@ def _shifted(rows: list[dict[str, Any]], before: list[dict[str, Any]], number: i
     return [row | {"step": row["step"] + offset, "stage": number} for row in rows]
 
 
-def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: TextVAETrainingArguments) -> None:
-    """metrics.json, samples.txt, README.md, report.html and the history of training in the run folder."""
+def _write_up(
+    run: Run,
+    recipe: Recipe,
+    evaluation: Evaluation,
+    history: list[dict[str, Any]],
+    args: TextVAETrainingArguments,
+) -> None:
+    """metrics.json, doctor.json, samples.txt, README.md, report.html and the history of training in the run folder."""
     folder, vae, validation = run.folder, run.vae, run.splits["validation"]
     write_json(folder / "metrics.json", run.metrics)
+    if run.diagnosis:
+        write_json(folder / "doctor.json", run.diagnosis)
     (folder / LOGS).mkdir(exist_ok=True)
     with (folder / LOGS / "history.jsonl").open("w", encoding="utf-8") as file:
         for row in history:
@@ -185,13 +197,12 @@ def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: Tex
     (folder / "samples.txt").write_text(set_apart(samples) + "\n", encoding="utf-8")
     vae.card = model_card(recipe, run.metrics, run.corpus, vae, run.training_seconds)
     (folder / CARD).write_text(vae.card, encoding="utf-8")
-    copies, path, dimensions = [], None, None
+    copies, path = [], None
     if vae.latent_size:
-        some = validation.select(range(min(1000, len(validation))))
-        dimensions = evaluate_bound(vae.model, some, bf16=args.bf16).rate_per_dimension
-        texts = some["text"][:8]
+        texts = validation["text"][:8]
         copies = list(zip(texts, vae.reconstruct(texts), strict=True))
         path = (texts[0], texts[-1], vae.interpolate(texts[0], texts[-1]))
+    dimensions = evaluation.bound.rate_per_dimension
     page = report_page(run.name, run.metrics, history, dimensions, samples[:20], copies, path)
     (folder / "report.html").write_text(page, encoding="utf-8")
 

@@ -1,0 +1,371 @@
+"""The doctor: three models made for the purpose, each called by its name, and each symptom on its own."""
+
+import json
+import math
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from tests.tiny import tiny_recipe, train_tiny
+from textvae import TextVAE, TextVAEConfig, TextVAEModel
+from textvae.data.encoding import encode_texts
+from textvae.decoders.base import Decoder, DecoderConfig
+from textvae.evaluation.doctor import (
+    advice,
+    derangement,
+    distances_to_the_prior,
+    examine,
+    examine_run,
+    findings,
+    gain_from_z,
+)
+from textvae.evaluation.likelihood import evaluate_bound
+from textvae.evaluation.run import load_run_recipe
+from textvae.outputs import DecoderOutput
+from textvae.registry import register
+from textvae.tokenization import TokenizerConfig, make_tokenizer
+
+
+@pytest.fixture(scope="module")
+def split(trained):
+    return trained.splits["train"]
+
+
+@pytest.fixture(scope="module")
+def recipe(trained):
+    return load_run_recipe(trained.folder, [])
+
+
+@pytest.fixture
+def model(trained):
+    """A copy of the trained model, to be changed."""
+    return TextVAEModel.from_pretrained(trained.folder).eval()
+
+
+def collapse(model, dimensions, encoder=True, decoder=True):
+    """Makes dimensions carry nothing, exactly: q = N(0, 1) for all texts, and the decoder blind to them."""
+    with torch.no_grad():
+        if encoder:
+            for head in (model.posterior.mu, model.posterior.logvar):
+                head.weight[dimensions] = 0
+                head.bias[dimensions] = 0
+        if decoder:
+            model.decoder.initial.weight[:, dimensions] = 0
+            beside = model.decoder.layers[0].weight_ih_l0
+            beside[:, [beside.shape[1] - model.config.latent_size + d for d in dimensions]] = 0
+    return model
+
+
+@pytest.fixture
+def examined(trained, split, recipe, model):
+    """What the doctor says of the changed model on the training texts."""
+    return lambda: examine(TextVAE(model, trained.vae.tokenizer), split, recipe, bf16=False)
+
+
+# ---- The verdict ----
+
+
+def test_healthy(examined):
+    found = examined()
+    assert found["verdict"] == "healthy"
+    assert found["collapsed_dimensions"] == []
+    assert not found["decoder_ignores_z"]
+    assert found["z_gain"] > 4 * found["z_gain_stderr"] > 0
+    assert found["findings"][0] == "The posterior has not collapsed: all 8 dimensions are active."
+    assert found["findings"][1].startswith(
+        f"The decoder uses z: with the z of another text its nll rises by {found['z_gain']:.2f}"
+    )
+    assert not any("free_bits_per" in line for line in found["advice"])
+
+
+def test_half_collapsed(examined, model):
+    collapse(model, [1, 3, 4, 6])
+    found = examined()
+    assert found["verdict"] == "partial"
+    assert found["collapsed_dimensions"] == [1, 3, 4, 6]
+    assert found["active_units"] == 4
+    assert [found["rate_per_dimension"][d] for d in (1, 3, 4, 6)] == [0, 0, 0, 0]
+    assert [found["mu_variance_per_dimension"][d] for d in (1, 3, 4, 6)] == pytest.approx([0] * 4, abs=1e-12)
+    assert not found["decoder_ignores_z"]
+    assert found["findings"][0] == "The posterior has collapsed in 4 of 8 dimensions; 4 are active."
+    assert found["advice"][0].startswith("Raise objective.free_bits (now 8.0)")
+    assert "Or set model.latent.size (now 8) to 4" in found["advice"][2]
+
+
+def test_collapsed(examined, model):
+    collapse(model, list(range(8)))
+    found = examined()
+    assert found["verdict"] == "collapsed"
+    assert found["active_units"] == 0
+    assert found["rate"] == 0
+    assert found["mutual_information"] == pytest.approx(0, abs=1e-5)
+    assert found["z_gain"] == 0
+    assert found["decoder_ignores_z"]
+    assert (
+        found["findings"][0]
+        == "The posterior has collapsed: none of the 8 latent dimensions differs from text to text."
+    )
+    assert found["only_first_words_and_length"] is None  # of no gain there are no parts
+    assert any("model.decoder.word_dropout (now 0.1)" in line for line in found["advice"])
+
+
+def test_one_unused_dimension_is_no_collapse(examined, model):
+    collapse(model, [2])
+    found = examined()
+    assert (found["verdict"], found["collapsed_dimensions"]) == ("healthy", [2])
+    assert found["findings"][0] == "The posterior has collapsed in 1 of 8 dimensions; 7 are active."
+
+
+# ---- Each symptom ----
+
+
+def test_a_decoder_that_ignores_a_good_posterior(examined, model):
+    collapse(model, list(range(8)), encoder=False)
+    found = examined()
+    assert found["verdict"] == "collapsed"
+    assert (found["active_units"], found["decoder_ignores_z"], found["z_gain"]) == (8, True, 0)
+    assert found["rate"] > 4
+    assert found["findings"][1].startswith("The decoder ignores z")
+    assert any("model.decoder.inject (now initial, concat)" in line for line in found["advice"])
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale", "logvar", "off", "words"),
+    [
+        (4.0, 1.0, -3.0, ["prior_off_posterior", "posterior_off_prior"], "do not overlap: 100%"),
+        (0.0, 0.05, -3.0, ["prior_off_posterior"], "fall into holes"),
+        (0.0, 1.0, 3.0, ["posterior_off_prior"], "where the prior does not sample"),
+    ],
+    ids=["beside", "within", "around"],
+)
+def test_holes(examined, model, shift, scale, logvar, off, words):
+    """An aggregated posterior beside, within and around the prior."""
+    with torch.no_grad():
+        model.posterior.mu.weight.mul_(scale)
+        model.posterior.mu.bias.mul_(scale).add_(shift)
+        model.posterior.logvar.weight.zero_()
+        model.posterior.logvar.bias.fill_(logvar)
+    found = examined()
+    assert found["prior_and_posterior_overlap"] is False
+    for side in ("prior_off_posterior", "posterior_off_prior"):
+        assert (found[side] > 0.9) is (side in off)
+    assert any(words in line for line in found["findings"])
+    assert any("objective.beta.max (now 0.3)" in line for line in found["advice"])
+
+
+def test_cap(examined, model):
+    """Posteriors so narrow that every text is told from every other: all that can be seen is the number of texts."""
+    with torch.no_grad():
+        model.posterior.logvar.weight.zero_()
+        model.posterior.logvar.bias.fill_(-25.0)
+    found = examined()
+    assert found["mutual_information"] == pytest.approx(math.log(found["sentences"]), abs=1e-4)
+    assert found["mutual_information_at_cap"] is True
+    assert any("is at its cap log 260 = 5.56" in line for line in found["findings"])
+    assert any("data.validation_size" in line for line in found["advice"])
+
+
+def test_below_the_cap(examined, model):
+    collapse(model, [1, 2, 3, 4, 5, 6, 7])
+    found = examined()
+    assert found["mutual_information"] < 0.5 * found["mutual_information_cap"]
+    assert found["mutual_information_at_cap"] is False
+
+
+class PositionalConfig(DecoderConfig):
+    """What z tells a decoder of the test."""
+
+    knows: str = "word"
+    tie_embeddings: bool = False
+
+
+@register("decoder", "positional", PositionalConfig)
+class Positional(Decoder):
+    """z = (length, word), both read off it exactly; told of the first words, of all words, or of the length alone."""
+
+    def __init__(self, config, model_config):
+        vocabulary = model_config.vocab_size
+        super().__init__(config, model_config, 1, vocabulary)
+        self.softmax.weight.data = torch.eye(vocabulary)
+        self.knows = config.knows
+
+    def new_state(self):
+        raise NotImplementedError
+
+    def forward(self, ids, z, state=None):
+        position = torch.arange(ids.shape[1])[None]
+        features = torch.zeros(*ids.shape, len(self.softmax_bias))
+        if self.knows == "length":
+            features[..., 2] = torch.where(position == z[:, :1].round(), 9.0, -9.0)
+        else:
+            told = position < (3 if self.knows == "first words" else 99)
+            word = nn.functional.one_hot(z[:, 1].round().long().clamp(0, features.shape[-1] - 1), features.shape[-1])
+            features = features + 9.0 * word[:, None] * told[..., None]
+        return DecoderOutput(features, state)
+
+
+class TellTale(nn.Module):
+    """A posterior that holds the length of a text and its last word, with hardly any noise."""
+
+    def forward(self, summary):
+        from textvae.latent import DiagonalGaussian
+
+        return DiagonalGaussian(summary, torch.full_like(summary, -20.0))
+
+
+class LengthAndWord(nn.Module):
+    """The summary is the answer: the position of eos among the predictions, and the word of the text."""
+
+    def forward(self, ids, mask, word_vectors=None):
+        return torch.stack([mask.sum(1) - 2, ids[:, 1]], 1).float()
+
+
+@pytest.fixture
+def told(recipe):
+    """A VAE of texts that repeat one word, whose z tells the decoder what its name says, and those texts."""
+    texts = [" ".join([word] * n) for word in "abcdefgh" for n in range(8, 16)]
+    tokenizer = make_tokenizer(TokenizerConfig(kind="word"), texts)
+
+    def build(knows):
+        decoder = {"kind": "positional", "knows": knows}
+        model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), latent={"size": 2}, decoder=decoder))
+        model.decoder.softmax.weight.data = torch.eye(len(tokenizer))
+        model.encoder, model.posterior = LengthAndWord(), TellTale()
+        return TextVAE(model, tokenizer), encode_texts(texts, tokenizer)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("knows", "where", "only"),
+    [
+        ("length", "length", True),
+        ("first words", "first_words", True),
+        ("all words", "other_words", False),
+    ],
+)
+def test_what_z_tells(told, recipe, knows, where, only):
+    vae, dataset = told(knows)
+    found = examine(vae, dataset, recipe, bf16=False)
+    parts = {part: found[f"z_gain_{part}"] for part in ("length", "first_words", "other_words")}
+    assert sum(parts.values()) == pytest.approx(found["z_gain"], rel=1e-5)
+    assert max(parts, key=parts.get) == where
+    assert found["only_first_words_and_length"] is only
+    if only:
+        assert parts["other_words"] == pytest.approx(0, abs=1e-3)
+        assert found["findings"][2].startswith("Reconstruction comes only from the first 3 words and the length")
+        assert any("model.encoder.pooling" in line for line in found["advice"])
+
+
+def test_gain_by_position(told, recipe):
+    """Only the first three positions gain, all as much: the word is the same."""
+    vae, dataset = told("first words")
+    gains = examine(vae, dataset, recipe, bf16=False)["z_gain_by_position"]
+    assert len(gains) == 16
+    assert gains[:3] == pytest.approx([gains[0]] * 3)
+    assert gains[0] > 5
+    assert gains[3:] == pytest.approx([0] * 13, abs=1e-5)
+
+
+def test_short_texts_are_mostly_first_words(examined):
+    """Of six or seven tokens three words are half: nothing is said."""
+    assert examined()["only_first_words_and_length"] is None
+
+
+# ---- The estimators ----
+
+
+def test_gain_by_brute_force(trained, split):
+    """The difference of two distortions of the model itself, text by text."""
+    model, dataset = trained.vae.model, encode_texts(split["text"][:40], trained.vae.tokenizer)
+    bound = evaluate_bound(model, dataset, bf16=False)
+    z = torch.empty(40, 8)
+    z[bound.order] = bound.z
+    source = derangement(40, torch.Generator().manual_seed(0))
+    gain = gain_from_z(model, dataset, z, source, bf16=False)
+    for row in range(40):
+        ids = torch.tensor([dataset[row]["ids"]])
+        pair = torch.stack([z[source[row]], z[row]])[:, None]
+        with torch.no_grad():
+            wrong, right = model.distortion(ids, torch.ones_like(ids), pair)[:, 0]
+        assert float(gain.total[row]) == pytest.approx(float(wrong - right), abs=1e-3)
+    assert gain.other_share == pytest.approx(
+        sum(max(0, len(ids) - 2 - 3) for ids in dataset["ids"]) / sum(dataset["length"])
+    )
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 1000])
+def test_derangement(n):
+    for seed in range(5):
+        source = derangement(n, torch.Generator().manual_seed(seed))
+        assert sorted(source.tolist()) == list(range(n))
+        assert not (source == torch.arange(n)).any()
+
+
+def test_distances_of_the_prior_to_itself(trained):
+    """Samples of the prior in place of posterior samples: 5% each, within four standard errors."""
+    generator = torch.Generator().manual_seed(0)
+    shares = [
+        distances_to_the_prior(trained.vae.model, torch.randn(400, 8, generator=generator), generator)
+        for _ in range(20)
+    ]
+    means = torch.tensor(shares).mean(0)
+    # Both the share and the quantile that it is held against come from 200 samples.
+    error = (2 * 0.05 * 0.95 / 200 / 20) ** 0.5
+    assert (means - 0.05).abs().max() < 4 * error
+
+
+# ---- A run ----
+
+
+def test_of_a_run(trained):
+    """Training has written down what the command finds."""
+    written = json.loads((trained.folder / "doctor.json").read_text(), parse_constant=pytest.fail)
+    assert written == trained.diagnosis
+    start = time.time()
+    again = examine_run(trained.folder, bf16=False)
+    assert time.time() - start < 10
+    assert again | {"seconds": 0} == written | {"seconds": 0}
+    assert again["sentences"] == len(trained.splits["validation"])
+    assert again["prior_and_posterior_overlap"] is None  # 14 texts
+
+
+def test_many_texts(trained, split, recipe, monkeypatch):
+    """No more than 1,000 are looked at, from everywhere in the split."""
+    monkeypatch.setattr("textvae.evaluation.doctor.MOST_TEXTS", 50)
+    found = examine(trained.vae, split, recipe, bf16=False)
+    assert found["sentences"] == 50
+
+
+def test_it_draws_nothing_from_the_global_generator(examined):
+    before = torch.get_rng_state()
+    first = examined()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert examined() | {"seconds": 0} == first | {"seconds": 0}
+
+
+def test_language_model(corpus_file, tmp_path):
+    run = train_tiny(tiny_recipe(corpus_file, tmp_path / "lm", "model.latent.size=0", "training.max_steps=2"))
+    assert run.diagnosis is None
+    assert not (run.folder / "doctor.json").exists()
+    with pytest.raises(ValueError, match="plain language model"):
+        examine_run(run.folder)
+
+
+def test_a_single_text(trained, split, recipe):
+    with pytest.raises(ValueError, match="at least 2 validation texts"):
+        examine(trained.vae, split.select([0]), recipe)
+
+
+def test_numbers_beyond_json_are_null(trained, split, recipe, model):
+    """A rate without end, as a posterior without any noise has."""
+    with torch.no_grad():
+        model.posterior.logvar.weight.zero_()
+        model.posterior.logvar.bias.fill_(-math.inf)
+    found = examine(TextVAE(model, trained.vae.tokenizer), split, recipe, bf16=False)
+    assert found["rate"] is None
+    json.dumps(found, allow_nan=False)
+    assert findings(found)
+    assert advice(found, recipe) is not None

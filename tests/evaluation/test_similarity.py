@@ -1,0 +1,54 @@
+"""MAUVE: its features, and a clear word where the package is missing."""
+
+import sys
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from textvae import evaluate_run
+from textvae.evaluation.run import Extras
+from textvae.evaluation.similarity import mauve, sentence_features
+
+
+@pytest.fixture(scope="module")
+def encoder(texts, tmp_path_factory):
+    """A small BERT of the corpus's words, untrained."""
+    words = sorted({word for text in texts for word in text.split()})
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["[PAD]", "[UNK]", *words])}, "[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    folder = tmp_path_factory.mktemp("bert")
+    BertModel(BertConfig(vocab_size=len(words) + 2, **size)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_features_do_not_depend_on_the_batch(encoder, texts):
+    some = [texts[0], "the cat", *texts[1:70]]
+    together = sentence_features(some, encoder)
+    alone = torch.cat([sentence_features([text], encoder) for text in some[:4]])
+    assert together.shape == (71, 16)
+    torch.testing.assert_close(together[:4], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_package_is_one_line(trained, encoder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mauve", None)
+    with pytest.raises(ImportError, match=r"--mauve needs mauve-text, which is GPL-3: pip install 'textvae\[mauve\]'"):
+        evaluate_run(trained.folder, "test", 1, extras=Extras(mauve=encoder))
+
+
+def test_an_encoder_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match=r"--mauve: cannot load .*nothing"):
+        sentence_features(["a"], str(tmp_path / "nothing"))
+
+
+def test_alike_and_unlike(encoder, texts):
+    """Two halves of one corpus are closer than a corpus and one of its texts, again and again."""
+    pytest.importorskip("mauve")
+    alike = mauve(texts[::2], texts[1::2], encoder)
+    unlike = mauve(texts[::2], texts[:1] * len(texts[1::2]), encoder)
+    assert 0 <= unlike < 0.5 < alike <= 1

@@ -1,0 +1,33 @@
+"""`textvae doctor RUN`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from textvae.cli.common import Json, print_json, quiet
+
+
+def run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")],
+    json: Json = False,
+) -> None:
+    """Say whether the posterior collapsed, whether the decoder uses z, and what to change; in seconds."""
+    quiet()
+    from transformers.utils import logging as transformers_logging
+
+    from textvae.evaluation.doctor import examine_run
+
+    transformers_logging.disable_progress_bar()
+    diagnosis = examine_run(run)
+    if json:
+        print_json(diagnosis)
+    else:
+        print("\n".join(diagnosis_lines(diagnosis)))
+
+
+def diagnosis_lines(diagnosis: dict[str, Any]) -> list[str]:
+    """The verdict, what was found, and what to change, a line each."""
+    advice = ["What to change:", *(f"  {line}" for line in diagnosis["advice"])] if diagnosis["advice"] else []
+    return [f"verdict: {diagnosis['verdict']}", *(f"  {line}" for line in diagnosis["findings"]), *advice]

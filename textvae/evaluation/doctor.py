@@ -1,0 +1,345 @@
+"""What is wrong with a run, in plain words: whether the posterior collapsed, what z tells the decoder, and where.
+
+Shapes: N texts, B texts of a batch, T tokens, D latent dimensions, n real tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textvae.data.collator import Collator
+from textvae.data.corpus import load_corpus
+from textvae.data.encoding import encode_texts
+from textvae.evaluation.latent import ACTIVE_VARIANCE, mutual_information
+from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, length_sorted_batches
+from textvae.evaluation.run import load_run_recipe
+from textvae.hardware import autocast
+from textvae.inference.text_vae import TextVAE
+from textvae.recipe import Recipe
+
+# Texts that are looked at: enough for every number here to the digit that matters, and done in seconds.
+MOST_TEXTS = 1000
+# Share of the dimensions that must be active for a posterior to count as healthy.
+HEALTHY_SHARE = 0.8
+# The decoder ignores z when another text's z costs less than this many nats a text, or than this share of what z holds.
+LEAST_GAIN, LEAST_GAIN_SHARE = 0.5, 0.1
+# Words of a text that count as its first.
+FIRST_WORDS = 3
+# Reconstruction comes only from the first words and the length when the other words have less than this share of the
+# gain. In texts of which they are less than half, nothing is said about it.
+LEAST_OTHER_GAIN, LEAST_OTHER_TOKENS = 0.1, 0.5
+# An estimate of the mutual information above this share of log N says little but that N is small.
+CAP_SHARE = 0.9
+# Quantile of the nearest-neighbour distances that marks a place as empty, and the share of samples in empty places
+# from which on there are holes; texts below which nothing is said about them.
+FAR_QUANTILE, HOLES_SHARE, LEAST_TEXTS_FOR_HOLES = 0.95, 0.5, 40
+# Positions of which the gain is listed.
+POSITIONS = 40
+
+
+@dataclass
+class Gain:
+    """How many nats the right z saves against the z of another text, by what it tells.
+
+    Each token's nll is that of going on or ending, and that of which word it is given that the text goes on; so the
+    three parts add up to the gain exactly.
+
+    Args:
+        length: (N,) nats a text, on whether the text ends here.
+        first_words: (N,) on the first FIRST_WORDS words.
+        other_words: (N,) on the other words.
+        other_share: share of the tokens that are other words.
+        by_position: (P,) mean gain of the tokens at each position.
+
+    Source: Bosc & Vincent 2020, arXiv 2004.07683, for the question: which words does z carry?
+    """
+
+    length: Tensor
+    first_words: Tensor
+    other_words: Tensor
+    other_share: float
+    by_position: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """(N,) nats a text."""
+        return self.length + self.first_words + self.other_words
+
+
+def examine_run(folder: str | Path, bf16: bool | None = None) -> dict[str, Any]:
+    """Examines a finished run on validation texts of its corpus.
+
+    Args:
+        folder: the run folder.
+        bf16: precision of matrix products; None for what suits the machine.
+
+    Returns:
+        As `examine`.
+
+    Raises:
+        ValueError: no such run or corpus, a plain language model, or a single validation text.
+    """
+    recipe = load_run_recipe(Path(folder), [])
+    vae = TextVAE.from_pretrained(folder)
+    return examine(vae, load_corpus(recipe.data).splits["validation"], recipe, bf16)
+
+
+def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed: int = 0) -> dict[str, Any]:
+    """Examines a model.
+
+    Args:
+        vae: the model.
+        split: rows with `text`; MOST_TEXTS of them, evenly spread, are looked at.
+        recipe: of the run, for what to change.
+        bf16: precision of matrix products; None for what suits the machine.
+        seed: of all that is random.
+
+    Returns:
+        The keys that docs/metrics.md lists under "textvae doctor".
+
+    Raises:
+        ValueError: a plain language model, or fewer than two texts.
+    """
+    start, n = time.time(), min(len(split), MOST_TEXTS)
+    if not vae.latent_size:
+        raise ValueError("this run is a plain language model (model.latent.size is 0): it has no posterior to examine")
+    if n < 2:
+        raise ValueError("the doctor needs at least 2 validation texts: z of one text is held against another's")
+    rows = np.linspace(0, len(split) - 1, n).round().astype(int)
+    dataset = encode_texts(split.select(rows)["text"][:], vae.tokenizer)
+    bound = evaluate_bound(vae.model, dataset, seed=seed, bf16=bf16)
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.empty(n, vae.latent_size)
+    z[bound.order] = bound.z.cpu()
+    gain = gain_from_z(vae.model, dataset, z, derangement(n, generator), bf16)
+    far = distances_to_the_prior(vae.model, z, generator) if n >= LEAST_TEXTS_FOR_HOLES else (None, None)
+    rates, variances = bound.rate_per_dimension, bound.mu.var(0)
+    total, other = float(gain.total.mean()), float(gain.other_words.mean())
+    information, cap = mutual_information(bound.posteriors, bound.z), math.log(n)
+    ignores = total < max(LEAST_GAIN, LEAST_GAIN_SHARE * min(information, cap))
+    active = int((variances > ACTIVE_VARIANCE).sum())
+    found = {
+        "sentences": n,
+        "nll": _number(bound.nll.mean()),
+        "rate": _number(bound.rate.mean()),
+        "mutual_information": _number(information),
+        "mutual_information_cap": cap,
+        "mutual_information_at_cap": information > CAP_SHARE * cap,
+        "latent_size": vae.latent_size,
+        "active_units": active,
+        "collapsed_dimensions": (variances <= ACTIVE_VARIANCE).nonzero()[:, 0].tolist(),
+        "z_gain": _number(total),
+        "z_gain_stderr": _number(gain.total.std() / math.sqrt(n)),
+        "decoder_ignores_z": ignores,
+        "z_gain_length": _number(gain.length.mean()),
+        "z_gain_first_words": _number(gain.first_words.mean()),
+        "z_gain_other_words": _number(other),
+        # In texts of a few words the first ones are most of the text, and this would mean nothing.
+        "only_first_words_and_length": None
+        if ignores or gain.other_share < LEAST_OTHER_TOKENS
+        else other < LEAST_OTHER_GAIN * total,
+        "prior_off_posterior": far[0],
+        "posterior_off_prior": far[1],
+        "prior_and_posterior_overlap": None if far[0] is None else max(far) < HOLES_SHARE,
+        "rate_per_dimension": None if rates is None else [_number(rate) for rate in rates],
+        "mu_variance_per_dimension": [_number(variance) for variance in variances],
+        "z_gain_by_position": [_number(value) for value in gain.by_position],
+    }
+    verdict = "collapsed" if ignores or not active else "partial"
+    if verdict == "partial" and active >= HEALTHY_SHARE * vae.latent_size:
+        verdict = "healthy"
+    words = {"verdict": verdict, "findings": findings(found), "advice": advice(found, recipe)}
+    return words | found | {"seconds": round(time.time() - start, 2)}
+
+
+def derangement(n: int, generator: torch.Generator) -> Tensor:
+    """(n,) a random permutation that leaves nothing in its place: one cycle through everything."""
+    order = torch.randperm(n, generator=generator)
+    source = torch.empty_like(order)
+    source[order] = order.roll(1)
+    return source
+
+
+def gain_from_z(model, dataset, z: Tensor, source: Tensor, bf16: bool | None = None) -> Gain:
+    """nll of each text with the z of another, less that with its own.
+
+    Args:
+        model: a TextVAEModel.
+        dataset: rows with `ids` and `length`.
+        z: (N,D), a sample of each posterior.
+        source: (N,) whose z each text gets instead.
+        bf16: precision of matrix products; None for what suits the machine.
+    """
+    collate, parts = Collator(model.config.pad_token_id), torch.zeros(3, len(dataset))
+    width = max(dataset["length"][:])
+    sums, counts, other_tokens = torch.zeros(width), torch.zeros(width), 0
+    for index in length_sorted_batches(dataset["length"][:]):
+        batch = batch_of(dataset, index, collate, model.device)
+        right, wrong = (
+            _end_and_word(model, batch, part[torch.from_numpy(index)].to(model.device), bf16) for part in (z, z[source])
+        )
+        text, position = right[2].nonzero(as_tuple=True)
+        text, position = torch.from_numpy(index)[text.cpu()], position.cpu()
+        end, word = (wrong[0] - right[0]).cpu(), (wrong[1] - right[1]).cpu()
+        first = position < FIRST_WORDS
+        parts[0].index_add_(0, text, end)
+        parts[1].index_add_(0, text, word * first)
+        parts[2].index_add_(0, text, word * ~first)
+        sums.index_add_(0, position, end + word)
+        counts.index_add_(0, position, torch.ones_like(end))
+        other_tokens += int((~first).sum()) - int((batch["attention_mask"].sum(1) - 1 > FIRST_WORDS).sum())  # eos
+    return Gain(*parts, other_tokens / float(counts.sum()), (sums / counts)[:POSITIONS])
+
+
+def _end_and_word(model, batch: dict[str, Tensor], z: Tensor, bf16: bool | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Each token's nll in two parts, (n,) whether the text ends and (n,) which word; and (B,T) the real tokens."""
+    ids, real = batch["input_ids"], batch["attention_mask"][:, 1:].bool()
+    targets, eos = ids[:, 1:][real], model.config.eos_token_id
+    decoder = model.decoder
+    with evaluating(model), autocast(model.device, bf16):
+        features = decoder(ids[:, :-1], z).features[real]
+        nll = decoder.nll(features, targets)
+        # -log p(eos) differs from the token's nll by the difference of two logits: no second softmax.
+        weight, bias = decoder.softmax_weight, decoder.softmax_bias
+        logits = ((weight[targets] - weight[eos]) * features.float()).sum(-1) + bias[targets] - bias[eos]
+        end = nll + logits
+    # -log(1 - p(eos)); whatever rounding does to it, the two parts add up to the token's nll.
+    go_on = -torch.log(-torch.expm1(-end.clamp_min(1e-6)))
+    ends = torch.where(targets == eos, nll, go_on)
+    return ends, nll - ends, real
+
+
+def distances_to_the_prior(model, z: Tensor, generator: torch.Generator) -> tuple[float, float]:
+    """How well the aggregated posterior q(z) and the prior p(z) overlap, by distances to nearest neighbours.
+
+    Half of the texts' z stand for q, the other half show how far apart samples of q lie; the same with two samples of
+    the prior. Where q and p are the same both numbers are 1 - FAR_QUANTILE = 0.05, up to the error of N/2 samples.
+
+    Args:
+        model: a TextVAEModel, for its prior.
+        z: (N,D), a sample of each posterior.
+        generator: of the prior's samples and of the halves.
+
+    Returns:
+        The share of prior samples that are farther from all of q than 95% of q's own held-out samples are: holes,
+        where the prior samples and no text lies. And the same the other way round: texts where the prior never samples.
+
+    Source: the two directions are those of Kynkäänniemi et al. 2019, arXiv 1904.06991, section 3 (precision and
+    recall); with one threshold for all samples, since a ball around each needs many more of them.
+    """
+    half = len(z) // 2
+    q, held_out = z[torch.randperm(len(z), generator=generator)][: 2 * half].split(half)
+    p, other = model.sample_prior(2 * half, generator).cpu().split(half)
+    return _share_farther(p, held_out, q), _share_farther(held_out, other, p)
+
+
+def _share_farther(samples: Tensor, own: Tensor, reference: Tensor) -> float:
+    """Share of the samples farther from the reference than FAR_QUANTILE of its own kind are."""
+    near, far = (torch.cdist(points, reference).min(1).values for points in (own, samples))
+    return float((far > near.quantile(FAR_QUANTILE)).float().mean())
+
+
+def _number(value) -> float | None:
+    """A number for JSON; None for what is undefined."""
+    return float(value) if math.isfinite(value) else None
+
+
+def findings(found: dict[str, Any]) -> list[str]:
+    """What was found, a sentence each, symptom by symptom."""
+    active, size = found["active_units"], found["latent_size"]
+    if not active:
+        posterior = f"The posterior has collapsed: none of the {size} latent dimensions differs from text to text."
+    elif active < size:
+        posterior = f"The posterior has collapsed in {size - active} of {size} dimensions; {active} are active."
+    else:
+        posterior = f"The posterior has not collapsed: all {size} dimensions are active."
+    gain = f"{found['z_gain']:.2f} nats a text (standard error {found['z_gain_stderr']:.2f})"
+    if found["decoder_ignores_z"]:
+        decoder = f"The decoder ignores z: with the z of another text its nll rises by only {gain}."
+    else:
+        decoder = f"The decoder uses z: with the z of another text its nll rises by {gain}."
+    lines = [posterior, decoder]
+    parts = ", ".join(
+        f"{name} {found[f'z_gain_{key}']:.2f}"
+        for name, key in (("length", "length"), ("first words", "first_words"), ("other words", "other_words"))
+    )
+    if found["only_first_words_and_length"]:
+        lines += [f"Reconstruction comes only from the first {FIRST_WORDS} words and the length: of the gain, {parts}."]
+    elif found["only_first_words_and_length"] is False:
+        lines += [f"z tells of the whole text, and not only of its first words and length: of the gain, {parts}."]
+    if found["prior_and_posterior_overlap"] is not None:
+        overlap = "overlap" if found["prior_and_posterior_overlap"] else "do not overlap"
+        lines += [
+            f"The aggregated posterior and the prior {overlap}: {found['prior_off_posterior']:.0%} of the prior's "
+            f"samples fall into holes where no text lies, {found['posterior_off_prior']:.0%} of the texts lie where "
+            "the prior does not sample (5% each if they were the same)."
+        ]
+    if found["mutual_information_at_cap"]:
+        lines += [
+            f"The mutual information, {found['mutual_information']:.2f} nats, is at its cap log {found['sentences']} = "
+            f"{found['mutual_information_cap']:.2f}: z may hold more than that estimate can say."
+        ]
+    return lines
+
+
+def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
+    """What to change in which key, for each symptom that was found."""
+    few = found["active_units"] < HEALTHY_SHARE * found["latent_size"]
+    free_bits, word_dropout = _now(recipe, "objective.free_bits"), _now(recipe, "model.decoder.word_dropout")
+    lines = []
+    if few or found["decoder_ignores_z"]:
+        lines += [
+            f"Raise objective.free_bits{free_bits} to 8 or more, with objective.free_bits_per: dimension so that every "
+            "dimension gets its share.",
+            f"Make objective.beta.warmup longer{_now(recipe, 'objective.beta.warmup')} or objective.beta.max "
+            f"smaller{_now(recipe, 'objective.beta.max')}.",
+        ]
+    if found["decoder_ignores_z"]:
+        lines += [f"Weaken the decoder: raise model.decoder.word_dropout{word_dropout} to 0.3 or more."]
+    if found["decoder_ignores_z"] and found["active_units"]:
+        lines += [
+            "The encoder tells texts apart and the decoder does not listen: let z in at every step, with more places "
+            f"in model.decoder.inject{_now(recipe, 'model.decoder.inject')}."
+        ]
+    elif few and found["active_units"]:
+        lines += [
+            f"Or set model.latent.size{_now(recipe, 'model.latent.size')} to {max(1, found['active_units'])}: the "
+            "other dimensions only add noise."
+        ]
+    if found["only_first_words_and_length"]:
+        lines += [
+            "Let the encoder pool over all words (model.encoder.pooling: max or mean) and raise "
+            f"model.decoder.word_dropout{word_dropout}, so that z pays off behind the first words."
+        ]
+    if found["prior_and_posterior_overlap"] is False:
+        lines += [
+            f"Raise objective.beta.max{_now(recipe, 'objective.beta.max')} or lower objective.free_bits{free_bits}: "
+            "less rate brings the posteriors nearer to the prior."
+        ]
+        if found["prior_off_posterior"] >= HOLES_SHARE:
+            lines += ["For samples of the model as it is, stay nearer to the texts: `textvae sample --z-scale 0.8`."]
+    if found["mutual_information_at_cap"]:
+        lines += [
+            "Nothing to change in the model: raise data.validation_size for more texts, or read the rate and z_gain "
+            "in place of the mutual information."
+        ]
+    return lines
+
+
+def _now(recipe: Recipe, key: str) -> str:
+    """The value of a key in words, or nothing where the recipe's kind of part has no such key."""
+    section, *path = key.split(".")
+    value = getattr(recipe, section)
+    for part in path:
+        if not isinstance(value, dict) or part not in value:
+            return ""
+        value = value[part]
+    return f" (now {', '.join(value) if isinstance(value, list | tuple) else value})"

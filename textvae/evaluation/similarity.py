@@ -1,0 +1,60 @@
+"""MAUVE: how alike the distributions of samples and of texts are, in the eyes of a sentence encoder.
+
+Shapes: N texts, B texts of a batch, T tokens, H features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from textvae.validation import one_line
+
+BATCH = 64
+
+
+def mauve(texts: list[str], samples: list[str], encoder: str, seed: int = 0) -> float:
+    """MAUVE of samples against texts.
+
+    Args:
+        texts, samples: best of about the same number, a thousand or more.
+        encoder: a transformers model with a tokenizer, by name or folder.
+        seed: of the clustering.
+
+    Returns:
+        0-1; 1 where the two cannot be told apart.
+
+    Raises:
+        ValueError: the encoder cannot be loaded.
+        ImportError: mauve-text is not installed.
+
+    Source: Pillutla et al. 2021, arXiv 2102.01454; features of a sentence encoder in place of GPT-2's.
+    """
+    try:
+        from mauve import compute_mauve
+    except ImportError:
+        raise ImportError("--mauve needs mauve-text, which is GPL-3: pip install 'textvae[mauve]'") from None
+    features = [sentence_features(part, encoder).numpy() for part in (texts, samples)]
+    return float(compute_mauve(p_features=features[0], q_features=features[1], seed=seed, verbose=False).mauve)
+
+
+@torch.no_grad()
+def sentence_features(texts: list[str], encoder: str) -> Tensor:
+    """Mean of the last hidden states over the tokens of each text, (N,H).
+
+    Raises:
+        ValueError: the encoder cannot be loaded.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
+    except Exception as error:  # whatever a missing or broken model raises, in one line
+        raise ValueError(f"--mauve: cannot load {encoder}: {one_line(error, 200)}") from None
+    parts = []
+    for start in range(0, len(texts), BATCH):
+        batch = tokenizer(texts[start : start + BATCH], padding=True, truncation=True, return_tensors="pt")
+        states = model(**batch).last_hidden_state  # (B,T,H)
+        mask = batch["attention_mask"][..., None]
+        parts.append((states * mask).sum(1) / mask.sum(1))
+    return torch.cat(parts)
