@@ -90,7 +90,10 @@ def test_is_its_own_text_configuration():
             {"latent": {"prior": "standart"}},
             "model.latent.prior.kind: unknown prior 'standart'; did you mean 'standard'?",
         ),
-        ({"latent": {"posterior": {"kind": "gaussian", "x": 1}}}, "model.latent.posterior.x: unknown key; known: none"),
+        (
+            {"latent": {"posterior": {"kind": "gaussian", "x": 1}}},
+            "model.latent.posterior.x: unknown key; known: batch_norm",
+        ),
         ({"latent": {"posterior": 3}}, "model.latent.posterior: 3 is not "),
         ({"vocab_size": "many"}, "vocab_size: 'many' is not allowed; "),
         ({"vocab_size": -1}, "vocab_size: -1 is not allowed; "),

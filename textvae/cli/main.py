@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from textvae.cli import common, decode, encode, evaluate, interpolate, quickstart, reconstruct, sample, train
+from textvae.cli import common, decode, encode, evaluate, fit_prior, interpolate, quickstart, reconstruct, sample, train
 
 app = typer.Typer(
     name="textvae",
@@ -15,8 +15,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (quickstart, train, evaluate, sample, reconstruct, interpolate, encode, decode):
-    app.command(name=module.__name__.rsplit(".", 1)[1])(module.run)
+for module in (quickstart, train, evaluate, sample, reconstruct, interpolate, encode, decode, fit_prior):
+    app.command(name=module.__name__.rsplit(".", 1)[1].replace("_", "-"))(module.run)
 
 
 def main() -> None:
