@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-COMMANDS = ["quickstart", "train", "evaluate", "sample", "reconstruct", "interpolate", "encode", "decode"]
+COMMANDS = ["quickstart", "train", "evaluate", "sample", "reconstruct", "interpolate", "encode", "decode", "fit-prior"]
 
 # Prints what was imported after the help.
 PROGRAM = """

@@ -60,12 +60,12 @@ def lies_where_it_says(z, support):
     return support != "sphere" or torch.allclose(z.norm(dim=-1), torch.ones(()), atol=1e-5)
 
 
-def space(support):
+def space(support, step=0.01):
     """Points that fill a space of one dimension, z (N,size), and the length that each stands for."""
     if support == "sphere":
         angle = torch.arange(4000, dtype=torch.float64) * (2 * math.pi / 4000)
         return torch.stack([angle.cos(), angle.sin()], 1).float(), 2 * math.pi / 4000
-    return torch.linspace(-20, 20, 4001)[:, None], 0.01
+    return torch.arange(-20, 20, step)[:, None], step
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_prior_is_normalised_and_is_what_it_samples_from(posterior, prior):
     """In one dimension, or on the circle: the density integrates to one and fits the samples."""
     support = make(posterior).support
     _, p = make(posterior, prior, size=2 if support == "sphere" else 1)
-    grid, width = space(support)
+    grid, width = space(support, 0.002)  # splines may be steep
     with torch.no_grad():
         cumulative = p.log_prob(grid).double().exp().cumsum(0) * width
         z = p.sample(20_000, generator())
@@ -199,12 +199,12 @@ def test_rate_is_a_mean_over_samples_or_exact(posterior, prior, summary):
     head, p = make(posterior, prior)
     with torch.no_grad():
         q = head(summary)
-        z = q.rsample(20_000, generator())
+        z = q.rsample(5_000, generator())
         log_q, log_p = q.log_prob(z), p.log_prob(z)
         rate, per_dimension = kl(q, p, log_q, log_p)
     difference = log_q - log_p
     assert rate.shape == (B,)
-    assert ((difference.mean(0) - rate).abs() < 5 * difference.std(0) / 20_000**0.5 + 1e-5).all()
+    assert ((difference.mean(0) - rate).abs() < 5 * difference.std(0) / 5_000**0.5 + 1e-5).all()
     if per_dimension is not None:
         assert per_dimension.shape == (B, D)
         torch.testing.assert_close(per_dimension.sum(1), rate)

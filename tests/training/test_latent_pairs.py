@@ -61,8 +61,11 @@ def test_free_bits_per_dimension_need_a_rate_that_factorises(posterior, prior, s
 @pytest.mark.parametrize(
     ("posterior", "prior"), [(q, p) for q, p in PAIRS if q != "deterministic" and (q, p) != ("gaussian", "standard")]
 )
-def test_importance_weighted_nll_by_integration(posterior, prior, make_model, batch, space_of):
-    """One latent dimension, or the circle: the bound with many samples is -log of the integral over z."""
+def test_importance_weighted_nll_by_integration(posterior, prior, batch, space_of):
+    """One latent dimension, or the circle: the bound with many samples is -log of the integral over z.
+
+    Concentrations are low, since no number of samples finds what a narrow proposal leaves out.
+    """
     from datasets import Dataset
 
     from textvae import TextVAEConfig, TextVAEModel
@@ -71,7 +74,7 @@ def test_importance_weighted_nll_by_integration(posterior, prior, make_model, ba
     small = {"kind": "recurrent", "embedding_size": 12, "hidden_size": 10}
     latent = {"size": size, "posterior": posterior, "prior": prior}
     if posterior in ("vmf", "power_spherical"):
-        latent["posterior"] = {"kind": posterior, "concentration": 2.0}
+        latent["posterior"] = {"kind": posterior, "concentration": 0.5}
     torch.manual_seed(3)
     model = TextVAEModel(TextVAEConfig(vocab_size=30, encoder=small, decoder=small, latent=latent)).eval()
     rows = [[i for i in row if i] for row in batch[0].tolist()][:3]
@@ -84,7 +87,7 @@ def test_importance_weighted_nll_by_integration(posterior, prior, make_model, ba
             exact.append(-float((model.prior.log_prob(grid) - nll).double().logsumexp(0) + log_width))
     iw = importance_weighted_nll(model, dataset, 3000, bf16=False)
     bound = evaluate_bound(model, dataset, 400, bf16=False)
-    torch.testing.assert_close(iw, torch.tensor(exact), rtol=0, atol=0.03)
+    torch.testing.assert_close(iw, torch.tensor(exact), rtol=0, atol=0.05)
     assert (bound.nll > iw - 0.05).all()
 
 

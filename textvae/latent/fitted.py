@@ -131,6 +131,7 @@ def _expectation_maximisation(prior: MixturePrior, y: Tensor) -> None:
     prior.logits.copy_(log_weights)
 
 
+@torch.enable_grad()
 def _maximum_likelihood(prior: nn.Module, y: Tensor, generator: torch.Generator) -> None:
     """Fits any prior to y (N,D) by gradient descent."""
     optimizer = torch.optim.Adam(prior.parameters(), LEARNING_RATE)
