@@ -31,7 +31,11 @@ def test_the_file_holds_every_key(tmp_path):
     TextVAEConfig(vocab_size=30).save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "config.json").read_text())
     assert saved["model_type"] == "textvae"
-    assert saved["latent"] == {"size": 32, "posterior": {"kind": "gaussian"}, "prior": {"kind": "standard"}}
+    assert saved["latent"] == {
+        "size": 32,
+        "posterior": {"kind": "gaussian", "batch_norm": None},
+        "prior": {"kind": "standard"},
+    }
     for family in ("encoder", "decoder"):
         expected = registry.resolve(family, "recurrent", family)
         assert saved[family] == json.loads(json.dumps(expected))
@@ -90,7 +94,19 @@ def test_is_its_own_text_configuration():
             {"latent": {"prior": "standart"}},
             "model.latent.prior.kind: unknown prior 'standart'; did you mean 'standard'?",
         ),
-        ({"latent": {"posterior": {"kind": "gaussian", "x": 1}}}, "model.latent.posterior.x: unknown key; known: none"),
+        (
+            {"latent": {"posterior": {"kind": "gaussian", "x": 1}}},
+            "model.latent.posterior.x: unknown key; ",
+        ),
+        ({"latent": {"posterior": "vmf"}}, "model.latent.prior: 'standard' does not go with posterior 'vmf': a vmf "),
+        ({"latent": {"prior": "uniform"}}, "model.latent.prior: 'uniform' does not go with posterior 'gaussian': a "),
+        ({"latent": {"posterior": "deterministic", "prior": "vamp"}}, "model.latent.prior: 'vamp' does not go with "),
+        (
+            {"latent": {"size": 1, "posterior": "vmf", "prior": "uniform"}},
+            "model.latent.size: 1 is too few for posterior 'vmf'",
+        ),
+        ({"latent": {"posterior": {"kind": "gaussian", "batch_norm": 0}}}, "model.latent.posterior.batch_norm: 0 is "),
+        ({"latent": {"posterior": {"kind": "vmf", "concentration": 0}}}, "model.latent.posterior.concentration: 0 is "),
         ({"latent": {"posterior": 3}}, "model.latent.posterior: 3 is not "),
         ({"vocab_size": "many"}, "vocab_size: 'many' is not allowed; "),
         ({"vocab_size": -1}, "vocab_size: -1 is not allowed; "),

@@ -6,11 +6,30 @@ import difflib
 from dataclasses import field
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from transformers import PreTrainedConfig
 
 from textvae import registry
 from textvae.validation import Section, parse_section, suggest
+
+_PLACES = {"euclidean": "anywhere in space", "sphere": "on the unit sphere"}
+
+
+def refusal(posterior: str, prior: str) -> str | None:
+    """Why a posterior and a prior do not go together, from what each declares; None where they do.
+
+    Args:
+        posterior, prior: kinds.
+    """
+    q, p = registry.part("posterior", posterior), registry.part("prior", prior)
+    if p.support not in (None, q.support):
+        return (
+            f"a {posterior} posterior puts z {_PLACES[q.support]}, a {prior} prior {_PLACES[p.support]}: their "
+            "divergence is infinite"
+        )
+    if p.learned and not q.has_density:
+        return f"a {posterior} posterior has no density, so there is no rate for a {prior} prior to learn from"
+    return None
 
 
 class LatentConfig(Section):
@@ -31,6 +50,20 @@ class LatentConfig(Section):
     def _known(cls, value: Any, info) -> dict[str, Any]:
         default = cls.model_fields[info.field_name].default
         return registry.resolve(info.field_name, value, f"model.latent.{info.field_name}", default)
+
+    @model_validator(mode="after")
+    def _together(self) -> LatentConfig:
+        posterior, prior = self.posterior["kind"], self.prior["kind"]
+        reason = refusal(posterior, prior)
+        if reason:
+            others = [kind for kind in registry.kinds("prior") if not refusal(posterior, kind)]
+            raise ValueError(
+                f"model.latent.prior: {prior!r} does not go with posterior {posterior!r}: {reason}; priors for it: "
+                f"{', '.join(others)}"
+            )
+        if self.size == 1 and registry.part("posterior", posterior).support == "sphere":
+            raise ValueError(f"model.latent.size: 1 is too few for posterior {posterior!r}: a sphere has 2 or more")
+        return self
 
 
 class TextVAEConfig(PreTrainedConfig):

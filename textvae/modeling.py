@@ -38,6 +38,8 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
                 "posterior", config.latent["posterior"], self.encoder.output_size, config.latent_size
             )
             self.prior = registry.build("prior", config.latent["prior"], config.latent_size)
+            if self.prior.support is None:  # a prior made of posteriors
+                self.prior.attach(self.encoder.output_size, self._posterior_in_evaluation)
         self.decoder = registry.build("decoder", config.decoder, config)
         shared = getattr(self.encoder, "shared_size", None) if config.latent_size else None
         if shared not in (None, self.decoder.embedding.embedding_dim):
@@ -92,6 +94,14 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             raise ValueError("this model is a plain language model (model.latent.size is 0): it has no encoder")
         summary = self.encoder(encoder_input_ids, encoder_attention_mask, self.decoder.embedding)
         return self.posterior(summary)
+
+    def _posterior_in_evaluation(self, summary: Tensor):
+        """q at summaries that no text has: what the head does over a batch must neither see nor follow them."""
+        training = self.posterior.training
+        self.posterior.eval()
+        q = self.posterior(summary)
+        self.posterior.train(training)
+        return q
 
     def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws (n,D) latent vectors from p(z); with a latent size of 0, n empty ones."""
@@ -166,7 +176,8 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             encoder_attention_mask = torch.ones_like(encoder_input_ids)
         q = self.encode(encoder_input_ids, encoder_attention_mask)
         z = q.rsample(num_samples, generator)
-        log_q, log_p = q.log_prob(z), self.prior.log_prob(z)
+        log_q = q.log_prob(z) if self.posterior.has_density else None
+        log_p = self.prior.log_prob(z)
         rate, rate_per_dimension = kl(q, self.prior, log_q, log_p)
         return TextVAEOutput(
             q=q,

@@ -33,10 +33,10 @@ class TextVAEOutput(ModelOutput):
     Args:
         q: the posterior q(z|x) of the batch; None in a plain language model.
         z: (S,B,D) latent samples.
-        log_q: (S,B) log q(z|x).
+        log_q: (S,B) log q(z|x); None where q has no density.
         log_p: (S,B) log p(z).
         distortion: (S,B) -log p(x|z), summed over tokens (EOS counted, BOS not).
-        rate: (B,) KL(q(z|x) || p(z)), never weighted.
+        rate: (B,) KL(q(z|x) || p(z)), never weighted; None where q has no density.
         rate_per_dimension: (B,D), or None where the rate does not factorise.
         sample_prior: n -> (n,D), draws from p(z); None in a plain language model.
         logits: (B,T,V), when decoding from a given z.

@@ -52,6 +52,12 @@ def register(family: str, kind: str, config_class: type[Section]) -> Callable[[C
     return add
 
 
+def part(family: str, kind: str) -> type:
+    """The class registered for a kind that is known."""
+    importlib.import_module(_PACKAGES[family])
+    return _PARTS[family][kind][0]
+
+
 def kinds(family: str) -> list[str]:
     """The kinds that a family knows, sorted."""
     importlib.import_module(_PACKAGES[family])

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 COMMANDS = ["quickstart", "train", "evaluate", "doctor", "sample", "reconstruct", "interpolate", "encode", "decode"]
+COMMANDS.append("fit-prior")
 
 # Prints what was imported after the help.
 PROGRAM = """

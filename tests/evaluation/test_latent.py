@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal
 
+from textvae import registry
 from textvae.evaluation import latent
-from textvae.evaluation.latent import active_units, mutual_information
+from textvae.evaluation.latent import active_units, latent_information, mutual_information
+from textvae.evaluation.likelihood import Bound
 from textvae.latent import DiagonalGaussian
 
 D = 3
@@ -85,3 +87,31 @@ def test_active_units():
 @pytest.mark.parametrize(("mu", "expected"), [([[3.0, 4.0]], 0), ([[0.0, 1.0], [0.0, 1.1], [1.0, 1.05]], 1)])
 def test_active_units_of_few_texts(mu, expected):
     assert active_units(torch.tensor(mu)) == expected
+
+
+def test_a_flow_posterior_is_measured_on_some_sentences(monkeypatch):
+    """Those of one draw, with their own rate: brute force over the chosen texts gives the same numbers."""
+    torch.manual_seed(0)
+    head = registry.build("posterior", {"kind": "flow", "hidden_size": 8}, 6, D).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        q = head(3 * torch.randn(40, 6, generator=generator))
+        z, order = q.rsample(1, generator)[0], torch.randperm(40, generator=generator)
+        bound = Bound(torch.zeros(40), torch.arange(40.0), q.mean, [q[order[:25]], q[order[25:]]], z[order], order)
+        assert latent_information(bound)["mutual_information_sentences"] == 40
+        monkeypatch.setattr(latent, "FLOW_SENTENCES", 12)
+        chosen = order[torch.randperm(40, generator=torch.Generator().manual_seed(7))[:12]]
+        every = q[chosen].log_prob(z[chosen][:, None])
+        expected = float((every.diagonal() - every.logsumexp(1) + math.log(12)).mean())
+        measured = latent_information(bound, seed=7)
+    assert measured["mutual_information"] == pytest.approx(expected, abs=1e-4)
+    assert measured["marginal_kl"] == pytest.approx(float(chosen.float().mean()) - expected, abs=1e-4)
+    assert (measured["mutual_information_sentences"], measured["mutual_information_cap"]) == (12, math.log(12))
+
+
+def test_active_units_on_the_sphere():
+    """The threshold is a hundredth of the uniform prior's variance, as it is of the standard normal's elsewhere."""
+    mu = torch.randn(20_000, 4, generator=torch.Generator().manual_seed(0))
+    mu = mu / mu.std(0) * torch.tensor([0.2, 0.06, 0.045, 0.0])
+    assert active_units(mu, "sphere") == 2
+    assert active_units(mu) == 1

@@ -32,6 +32,8 @@ DOCUMENTED = [
     "iw_ppl",
     "mutual_information",
     "mutual_information_cap",
+    "mutual_information_sentences",
+    "marginal_kl",
     "active_units",
     "latent_size",
     "reconstruction_bleu",
@@ -46,7 +48,15 @@ DOCUMENTED = [
     "prior_samples",
     "bleu_signature",
 ]
-LATENT = ["rate", "iw_samples", "mutual_information", "mutual_information_cap", "active_units"]
+LATENT = [
+    "rate",
+    "iw_samples",
+    "mutual_information",
+    "mutual_information_cap",
+    "mutual_information_sentences",
+    "marginal_kl",
+    "active_units",
+]
 RECONSTRUCTION = ["reconstruction_bleu", "token_accuracy", "exact_match", "bleu_signature"]
 
 
@@ -104,6 +114,8 @@ def test_latent(metrics, dataset, trained):
     mu = trained.vae.encode(dataset["text"][:])
     assert metrics["active_units"] == active_units(mu) == int((mu.var(0) > 0.01).sum())
     assert metrics["mutual_information_cap"] == pytest.approx(math.log(len(dataset)))
+    assert metrics["mutual_information_sentences"] == len(dataset)
+    assert metrics["marginal_kl"] == pytest.approx(metrics["rate"] - metrics["mutual_information"])
     assert 0 < metrics["mutual_information"] <= min(metrics["mutual_information_cap"], metrics["rate"] + 0.5)
 
 

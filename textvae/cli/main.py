@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from textvae.cli import common, decode, doctor, encode, evaluate, interpolate, quickstart, reconstruct, sample, train
+from textvae.cli import (
+    common,
+    decode,
+    doctor,
+    encode,
+    evaluate,
+    fit_prior,
+    interpolate,
+    quickstart,
+    reconstruct,
+    sample,
+    train,
+)
 
 app = typer.Typer(
     name="textvae",
@@ -15,8 +27,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (quickstart, train, evaluate, doctor, sample, reconstruct, interpolate, encode, decode):
-    app.command(name=module.__name__.rsplit(".", 1)[1])(module.run)
+for module in (quickstart, train, evaluate, doctor, sample, reconstruct, interpolate, encode, decode, fit_prior):
+    app.command(name=module.__name__.rsplit(".", 1)[1].replace("_", "-"))(module.run)
 
 
 def main() -> None:

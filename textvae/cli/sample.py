@@ -14,6 +14,7 @@ def run(
     run: RunFolder,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many texts.")] = 8,
     z_scale: Annotated[float, typer.Option(help="Factor on z: the latent's temperature.")] = 1.0,
+    prior: Annotated[str, typer.Option(help="model, or fitted: what `textvae fit-prior` left in the run.")] = "model",
     temperature: Annotated[float | None, typer.Option(help="Temperature of the words.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus of the words.")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Take the likeliest word.")] = False,
@@ -26,7 +27,7 @@ def run(
     greedily = {"do_sample": False, "num_beams": 1} if greedy else {}
     named = {"temperature": temperature, "top_p": top_p, "allow_unknown": allow_unknown or None}
     generation = decoding(options, **greedily, **named)
-    texts = load(run).sample(n, z_scale=z_scale, seed=seed, **generation)
+    texts = load(run).sample(n, z_scale=z_scale, prior=prior, seed=seed, **generation)
     if json:
         print_json({"samples": texts})
     else:

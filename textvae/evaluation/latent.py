@@ -10,20 +10,30 @@ import math
 import torch
 from torch import Tensor
 
+from textvae.evaluation.likelihood import Bound
+from textvae.latent import FlowedGaussian
+
 # Posterior variance of the means above which a dimension counts as used (Burda et al. 2016, section 5.2).
 ACTIVE_VARIANCE = 0.01
+# Sentences over which the mutual information is taken where each pair of them costs a pass through a flow.
+FLOW_SENTENCES = 1000
 PAIRS_AT_ONCE = 2_000_000
 
 
-def active_units(mu: Tensor) -> int:
+def active_units(mu: Tensor, support: str = "euclidean") -> int:
     """Dimensions whose posterior mean varies over the texts: Var_x(mu_d) > 0.01.
+
+    On the unit sphere it is Var_x(mu_d) > 0.01 / D, since the uniform prior has a variance of 1 / D where the standard
+    normal has 1.
 
     Args:
         mu: (N,D) posterior means of a split.
+        support: where they lie, euclidean or sphere.
 
     Source: Burda et al. 2016, arXiv 1509.00519, section 5.2.
     """
-    return int((mu.var(0) > ACTIVE_VARIANCE).sum()) if len(mu) > 1 else 0
+    threshold = ACTIVE_VARIANCE / mu.shape[1] if support == "sphere" else ACTIVE_VARIANCE
+    return int((mu.var(0) > threshold).sum()) if len(mu) > 1 else 0
 
 
 @torch.no_grad()
@@ -53,3 +63,30 @@ def mutual_information(posteriors: list, z: Tensor) -> float:
             log_mixture[row : row + step] = torch.logaddexp(log_mixture[row : row + step], pairs.logsumexp(1))
         start += size
     return float((torch.cat(log_q) - (log_mixture - math.log(n))).double().mean())
+
+
+def latent_information(bound: Bound, seed: int = 0) -> dict[str, float | int]:
+    """Mutual information with its cap, and what of the rate is not information: KL(q(z)||p(z)).
+
+    Args:
+        bound: of a split, with its posteriors.
+        seed: of the choice of FLOW_SENTENCES sentences where the posterior is a flow and the split has more.
+
+    Returns:
+        `mutual_information`, `mutual_information_sentences`, `mutual_information_cap` and `marginal_kl`, all over the
+        same sentences, in nats.
+    """
+    posteriors, z, rate = bound.posteriors, bound.z, bound.rate[bound.order]
+    if isinstance(posteriors[0], FlowedGaussian) and len(z) > FLOW_SENTENCES:
+        chosen = torch.zeros(len(z), dtype=torch.bool)
+        chosen[torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:FLOW_SENTENCES]] = True
+        parts = chosen.split([len(q.mean) for q in posteriors])
+        posteriors = [q[part.to(z.device)] for q, part in zip(posteriors, parts, strict=True) if part.any()]
+        z, rate = z[chosen.to(z.device)], rate[chosen]
+    information = mutual_information(posteriors, z)
+    return {
+        "mutual_information": information,
+        "mutual_information_sentences": len(z),
+        "mutual_information_cap": math.log(len(z)),
+        "marginal_kl": float(rate.double().mean()) - information,
+    }

@@ -27,7 +27,7 @@ class Bound:
 
     Args:
         distortion: (N,) -log p(x|z), mean over the samples of z.
-        rate: (N,) KL(q||p); zeros in a plain language model.
+        rate: (N,) KL(q||p); zeros in a plain language model, None where the posterior has no density.
         mu: (N,D) posterior means; None in a plain language model.
         posteriors: q of each batch, in the order of `order`.
         z: (N,D) one sample of each posterior, in the order of `order`.
@@ -36,7 +36,7 @@ class Bound:
     """
 
     distortion: Tensor
-    rate: Tensor
+    rate: Tensor | None
     mu: Tensor | None = None
     posteriors: list | None = None
     z: Tensor | None = None
@@ -44,9 +44,9 @@ class Bound:
     rate_per_dimension: Tensor | None = None
 
     @property
-    def nll(self) -> Tensor:
-        """(N,) distortion + rate, the negative ELBO."""
-        return self.distortion + self.rate
+    def nll(self) -> Tensor | None:
+        """(N,) distortion + rate, the negative ELBO; None where there is no rate."""
+        return None if self.rate is None else self.distortion + self.rate
 
 
 def length_sorted_batches(lengths, copies: int = 1) -> Iterator[np.ndarray]:
@@ -106,22 +106,26 @@ def evaluate_bound(
     """
     collate, device, n = Collator(model.config.pad_token_id), model.device, len(dataset)
     generator = torch.Generator(device).manual_seed(seed)
-    distortion, rate, outputs, order, dimensions = torch.zeros(n), torch.zeros(n), [], [], []
+    distortion, rates, outputs, order, dimensions = torch.zeros(n), [], [], [], []
     for index in length_sorted_batches(text_lengths(dataset), num_samples):
         with evaluating(model), autocast(device, bf16):
             output = model(**batch_of(dataset, index, collate, device), num_samples=num_samples, generator=generator)
         rows = torch.from_numpy(index)
         distortion[rows] = output.distortion.mean(0).cpu()
-        rate[rows] = output.rate.cpu()
+        if output.rate is not None:
+            rates.append(output.rate.cpu())
         outputs.append(output)
         order.append(rows)
         if output.rate_per_dimension is not None:
             dimensions.append(output.rate_per_dimension.sum(0).cpu())
         if progress:
             progress(len(index))
+    order, rate = torch.cat(order), None
+    if rates:
+        rate = torch.empty(n)
+        rate[order] = torch.cat(rates)
     if not model.config.latent_size:
         return Bound(distortion, rate)
-    order = torch.cat(order)
     mu = torch.empty(n, model.config.latent_size)
     mu[order] = torch.cat([output.q.mean for output in outputs]).cpu()
     return Bound(
@@ -193,10 +197,16 @@ def importance_weighted_nll(
         (N,) in nats, or (number of k, N). k = 1 is a one-sample estimate of the negative ELBO. For a plain language
         model the exact negative log-likelihood.
 
+    Raises:
+        ValueError: the posterior has no density.
+
     Source: Burda et al. 2016, arXiv 1509.00519, equation 8.
     """
     counts = torch.tensor([num_samples] if isinstance(num_samples, int) else list(num_samples))
     if model.config.latent_size:
+        if not model.posterior.has_density:
+            kind = model.config.latent["posterior"]["kind"]
+            raise ValueError(f"a {kind} posterior has no density: there is no bound on the likelihood")
         nll = torch.zeros(len(counts), len(dataset))
         for index, weights in log_importance_weights(model, dataset, int(counts.max()), seed, bf16, progress):
             nll[:, index] = (counts.log()[:, None] - weights.double().logcumsumexp(0)[counts - 1]).float()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from textvae.data.encoding import text_lengths
-from textvae.evaluation.latent import active_units, mutual_information
+from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weighted_nll, length_sorted_batches
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
 from textvae.inference.text_vae import TextVAE
@@ -35,6 +35,8 @@ KEYS = (
     "iw_ppl",
     "mutual_information",
     "mutual_information_cap",
+    "mutual_information_sentences",
+    "marginal_kl",
     "active_units",
     "latent_size",
     "reconstruction_bleu",
@@ -109,11 +111,7 @@ def evaluate_split(
         return add
 
     bound = evaluate_bound(model, dataset, seed=seed, bf16=bf16, progress=advance("bound"))
-    counts = [k for k in CURVE if k < samples] if curve and latent else []
-    stage = advance(f"iw_nll, {samples} samples")
-    *fewer, iw = importance_weighted_nll(model, dataset, [*counts, samples], seed + 1, bf16, stage)
     tokens, total_bytes = int(text_lengths(dataset).sum()), sum(dataset["bytes"])
-    nll, iw_nll = _mean(bound.nll), _mean(iw)
     texts, ids = dataset["text"][:], dataset["ids"][:]
     unk = sum(row.count(model.config.unk_token_id) for row in ids) / tokens
     lossless = come_back(vae.tokenizer, texts, ids)
@@ -122,28 +120,34 @@ def evaluate_split(
         "split": split,
         "sentences": n,
         "tokens": tokens,
-        "nll": nll,
         "distortion": _mean(bound.distortion),
-        "elbo": -nll,
-        "ppl": _exp(nll * n / tokens),
-        "bits_per_byte": nll * n / math.log(2) / total_bytes if lossless else None,
-        "iw_nll": iw_nll,
-        "iw_samples": samples if latent else None,
-        "iw_nll_stderr": float(iw.double().std() / math.sqrt(n)) if n > 1 else None,
-        "iw_ppl": _exp(iw_nll * n / tokens),
         "latent_size": latent,
         "unk_rate": unk,
     }
-    if counts:
-        metrics |= {f"iw_nll_k{k}": _mean(values) for k, values in zip([*counts, samples], [*fewer, iw], strict=True)}
+    iw = None
+    if bound.nll is not None:
+        counts = [k for k in CURVE if k < samples] if curve and latent else []
+        stage = advance(f"iw_nll, {samples} samples")
+        *fewer, iw = importance_weighted_nll(model, dataset, [*counts, samples], seed + 1, bf16, stage)
+        nll, iw_nll = _mean(bound.nll), _mean(iw)
+        if counts:
+            values = zip([*counts, samples], [*fewer, iw], strict=True)
+            metrics |= {f"iw_nll_k{k}": _mean(value) for k, value in values}
+        metrics |= {
+            "nll": nll,
+            "elbo": -nll,
+            "ppl": _exp(nll * n / tokens),
+            "bits_per_byte": nll * n / math.log(2) / total_bytes if lossless else None,
+            "iw_nll": iw_nll,
+            "iw_samples": samples if latent else None,
+            "iw_nll_stderr": float(iw.double().std() / math.sqrt(n)) if n > 1 else None,
+            "iw_ppl": _exp(iw_nll * n / tokens),
+        }
     chinese = is_chinese(texts[:100])
     if latent:
-        metrics |= {
-            "rate": _mean(bound.rate),
-            "mutual_information": mutual_information(bound.posteriors, bound.z),
-            "mutual_information_cap": math.log(n),
-            "active_units": active_units(bound.mu),
-        }
+        metrics["active_units"] = active_units(bound.mu, model.posterior.support)
+        if bound.rate is not None:
+            metrics |= {"rate": _mean(bound.rate), **latent_information(bound, seed)}
         metrics |= _reconstruction(vae, bound.mu, texts, ids, chinese, advance("reconstruction"))
     metrics |= _prior_samples(vae, prior_samples, chinese, seed, train_texts)
     metrics["seconds"] = round(time.time() - start, 2)

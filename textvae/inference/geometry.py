@@ -53,6 +53,21 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return direction * ((1 - t) * norm_a + t * norm_b)
 
 
+def onto_sphere(z: Tensor) -> Tensor:
+    """Vectors scaled to length 1.
+
+    Args:
+        z: (S,D).
+
+    Raises:
+        ValueError: a vector is nearly 0, as in the middle between opposite ones.
+    """
+    norm = z.norm(dim=-1, keepdim=True)
+    if (norm < PARALLEL).any():
+        raise ValueError("a latent vector is nearly 0 and has no direction on the sphere (half way between opposites?)")
+    return z / norm
+
+
 def path(a: Tensor, b: Tensor, steps: int, method: Literal["slerp", "lerp"] = "slerp") -> Tensor:
     """Latent vectors from a to b, both ends included.
 

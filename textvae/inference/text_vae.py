@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.generation import GenerationMode
+from transformers.utils import cached_file
 
 from textvae.data.collator import Collator
 from textvae.data.encoding import encode_texts
 from textvae.inference.decoding import decode_rows
-from textvae.inference.geometry import path
+from textvae.inference.geometry import onto_sphere, path
+from textvae.latent.fitted import FITTED, FittedPrior
 from textvae.modeling import TextVAEModel
 from textvae.tokenization import decode as to_texts
 from textvae.validation import one_line, suggest
@@ -39,12 +41,16 @@ class TextVAE:
         model: a TextVAEModel.
         tokenizer: the fast tokenizer of its run.
         card: the model card, in Markdown; saved and uploaded with the model.
+        fitted_prior: a prior fitted to its latent vectors after training; saved and uploaded with the model.
     """
 
-    def __init__(self, model: TextVAEModel, tokenizer, card: str | None = None):
+    def __init__(
+        self, model: TextVAEModel, tokenizer, card: str | None = None, fitted_prior: FittedPrior | None = None
+    ):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.card = card
+        self.fitted_prior = fitted_prior
 
     # ---- Loading and saving ----
 
@@ -68,6 +74,8 @@ class TextVAE:
         try:
             model, info = TextVAEModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
             tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
+            fitted = cached_file(str(name), FITTED, _raise_exceptions_for_missing_entries=False, **kwargs)
+            fitted = fitted and FittedPrior.load(fitted).to(model.device)
         except Exception as error:  # whatever a broken file raises, some of it from Rust without a class of its own
             raise ValueError(f"cannot load {name}: {one_line(error, 200)}") from None
         if info["missing_keys"]:
@@ -75,7 +83,8 @@ class TextVAE:
         if device is None:
             device = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
         card = folder / CARD
-        return cls(model.to(device), tokenizer, card.read_text(encoding="utf-8") if card.is_file() else None)
+        text = card.read_text(encoding="utf-8") if card.is_file() else None
+        return cls(model.to(device), tokenizer, text, fitted and fitted.to(device))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model and tokenizer as any transformers model is written, and the model card."""
@@ -83,6 +92,8 @@ class TextVAE:
         self.tokenizer.save_pretrained(folder)
         if self.card:
             (Path(folder) / CARD).write_text(self.card, encoding="utf-8")
+        if self.fitted_prior:
+            self.fitted_prior.save(folder)
 
     def push_to_hub(
         self,
@@ -108,7 +119,7 @@ class TextVAE:
         repo = api.create_repo(name, private=private, exist_ok=True)
         card = self.card and self.card.replace(HERE, repo.repo_id)
         with tempfile.TemporaryDirectory() as folder:
-            TextVAE(self.model, self.tokenizer, card).save_pretrained(folder)
+            TextVAE(self.model, self.tokenizer, card, self.fitted_prior).save_pretrained(folder)
             api.upload_folder(repo_id=repo.repo_id, folder_path=folder, commit_message=commit_message)
         return str(repo)
 
@@ -118,6 +129,11 @@ class TextVAE:
     def latent_size(self) -> int:
         """D."""
         return self.model.config.latent_size
+
+    @property
+    def on_sphere(self) -> bool:
+        """Whether latent vectors have length 1."""
+        return bool(self.latent_size) and self.model.posterior.support == "sphere"
 
     @torch.no_grad()
     def encode(self, texts: list[str] | str, sample: bool = False, seed: int | None = None) -> Tensor:
@@ -218,7 +234,13 @@ class TextVAE:
     # ---- What people do with it ----
 
     def sample(
-        self, n: int = 1, z_scale: float = 1.0, seed: int | None = None, return_z: bool = False, **generation: Any
+        self,
+        n: int = 1,
+        z_scale: float = 1.0,
+        seed: int | None = None,
+        return_z: bool = False,
+        prior: Literal["model", "fitted"] = "model",
+        **generation: Any,
     ) -> list[str] | tuple[list[str], Tensor]:
         """Texts of latent vectors drawn from the prior.
 
@@ -227,13 +249,24 @@ class TextVAE:
             z_scale: factor on z, the latent's temperature; below 1 gives more typical texts.
             seed: of z and of sampling.
             return_z: give z (n,D) as well.
+            prior: model, or fitted (to the latent vectors of the training texts, by `textvae fit-prior`).
             **generation: as for `decode`.
+
+        Raises:
+            ValueError: there is no fitted prior, or vectors on a sphere would be scaled.
         """
         if n < 1:
             raise ValueError(f"n: {n} is too few; ask for at least 1 sample")
+        if prior not in ("model", "fitted"):
+            raise ValueError(f"prior: {prior!r} is not known; known: fitted, model")
+        if prior == "fitted" and self.fitted_prior is None:
+            raise ValueError("prior: this model has no fitted prior; run `textvae fit-prior RUN` first")
+        if self.on_sphere and z_scale != 1:
+            raise ValueError(f"z_scale: {z_scale} is not allowed; this model's latent vectors all have length 1")
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            z = self.model.sample_prior(n, generator).cpu() * z_scale
+            draw = self.fitted_prior.sample if prior == "fitted" else self.model.sample_prior
+            z = draw(n, generator).cpu() * z_scale
         texts = self.decode(z, seed=seed, **generation)
         return (texts, z) if return_z else texts
 
@@ -255,14 +288,18 @@ class TextVAE:
         Args:
             a, b: texts, or latent vectors (D,).
             steps: texts, the reconstructions of both ends counted.
-            method: slerp (along the sphere) or lerp (straight).
+            method: slerp (along the sphere) or lerp (straight; where latent vectors have length 1, the points are
+                brought back to the sphere).
             seed: of sampling.
             **generation: as for `decode`.
         """
         ends = [
             self.encode(end) if isinstance(end, str) else torch.as_tensor(end, dtype=torch.float32) for end in (a, b)
         ]
-        return self.decode(path(*ends, steps, method), seed=seed, **{"do_sample": False, **generation})
+        points = path(*ends, steps, method)
+        if self.on_sphere:
+            points = onto_sphere(points)
+        return self.decode(points, seed=seed, **{"do_sample": False, **generation})
 
 
 def _may_be_on_the_hub(name: str) -> bool:

@@ -1,4 +1,8 @@
-"""Priors p(z). Contract: `sample(n, generator) -> (n,D)`, `log_prob(z (...,D)) -> (...)`."""
+"""Priors p(z).
+
+Contract: `sample(n, generator, device) -> (n,D)`, `log_prob(z (...,D)) -> (...)`; `support` (euclidean or sphere; None
+for that of the posterior) and `learned` (whether it has parameters, which learn from the rate).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,11 @@ from torch import Tensor, nn
 
 from textvae.registry import register
 from textvae.validation import Section
+
+
+def log_standard_normal(z: Tensor) -> Tensor:
+    """log N(z; 0, I) in nats, (...,D) -> (...)."""
+    return -0.5 * (math.log(2 * math.pi) + z**2).sum(-1)
 
 
 class StandardNormalConfig(Section):
@@ -24,6 +33,9 @@ class StandardNormal(nn.Module):
         latent_size: D.
     """
 
+    support = "euclidean"
+    learned = False
+
     def __init__(self, config: StandardNormalConfig, latent_size: int):
         super().__init__()
         self.latent_size = latent_size
@@ -34,4 +46,4 @@ class StandardNormal(nn.Module):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats, (...,D) -> (...)."""
-        return -0.5 * (math.log(2 * math.pi) + z**2).sum(-1)
+        return log_standard_normal(z)

@@ -83,7 +83,8 @@ class Elbo(Objective):
         config = self.config
         beta = beta_at(config.beta, progress)
         distortion = output.distortion.mean()
-        if output.q is None or beta == 0:
+        # A language model, a posterior without density, a plain autoencoder: there is no rate to charge.
+        if output.q is None or output.rate is None or beta == 0:
             return ObjectiveOutput(distortion, beta)
         rate = free_bits_penalty(
             output.rate, output.rate_per_dimension, config.free_bits, config.free_bits_per, config.free_bits_over

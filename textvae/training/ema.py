@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Exponential moving average of a model's parameters, in float32.
+    """Exponential moving average of a model's parameters, and of what batch normalisation has counted, in float32.
 
     The decay rises with the number of updates, min(decay, (1 + n) / (10 + n)), so that the first weights are soon
     forgotten.
@@ -26,6 +26,8 @@ class WeightAverage:
         self.decay = decay
         self.updates = 0
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        counted = ("running_mean", "running_var")
+        self.parameters |= {name: value for name, value in model.named_buffers() if name.endswith(counted)}
         self.average = {name: p.detach().clone().float() for name, p in self.parameters.items()}
 
     @torch.no_grad()

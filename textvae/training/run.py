@@ -28,6 +28,7 @@ from textvae.evaluation.report import Evaluation, evaluate_split, write_json
 from textvae.evaluation.text import set_apart
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import CARD, TextVAE
+from textvae.latent.fitted import FITTED
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
 from textvae.tokenization import batches, make_tokenizer
@@ -273,6 +274,7 @@ def _make_folder(recipe: Recipe, tokenizer, keep: bool) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+    (folder / FITTED).unlink(missing_ok=True)  # of the weights that a resumed run leaves behind
     (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
     tokenizer.save_pretrained(folder)
 

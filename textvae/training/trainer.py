@@ -115,11 +115,13 @@ class TextVAETrainer(Trainer):
         output = model(**inputs, num_samples=self.objective.num_samples)
         result = self.objective(output, self.progress)
         sentences = len(inputs["input_ids"])
-        distortion, rate = output.distortion.detach().mean(0).sum(), output.rate.detach().sum()
         logs = {name: value * sentences for name, value in result.logs.items()}
-        self._count(distortion=distortion, rate=rate, sentences=sentences, **logs)
+        self._count(distortion=output.distortion.detach().mean(0).sum(), sentences=sentences, **logs)
+        if output.rate is not None:
+            rate = output.rate.detach().sum()
+            self._count(rate=rate)
+            self._update.append((rate, sentences))
         self._sums["beta"] = result.beta
-        self._update.append((rate, sentences))
         loss = result.loss * (sentences / (num_items_in_batch or sentences))
         return (loss, output) if return_outputs else loss
 
@@ -133,6 +135,8 @@ class TextVAETrainer(Trainer):
             self.ema.update()
         if self.objective_optimizer:
             self.objective_optimizer.step()
+        if not self._update:  # a posterior without density has no rate
+            return
         rates, sentences = zip(*self._update, strict=True)
         self._update = []
         total = torch.stack([sum(rates), torch.tensor(float(sum(sentences)), device=self.args.device)])
@@ -144,7 +148,7 @@ class TextVAETrainer(Trainer):
         if "loss" in logs and self._sums.get("sentences"):
             beta, sentences = self._sums.pop("beta"), self._sums.pop("sentences")
             means = {name: float(value) / sentences for name, value in self._sums.items()}
-            if self.model.config.latent_size:
+            if self.model.config.latent_size and "rate" in means:
                 logs |= {**means, "beta": beta}
             else:
                 logs["distortion"] = means["distortion"]
@@ -164,14 +168,19 @@ class TextVAETrainer(Trainer):
         with self.weights():
             bound = evaluate_bound(self.model, dataset, bf16=self.args.bf16)
             self._log_reconstructions(dataset)
-        metrics = {"nll": float(bound.nll.double().mean()), "distortion": float(bound.distortion.double().mean())}
-        if not math.isfinite(metrics["nll"]):
+        metrics = {"distortion": float(bound.distortion.double().mean())}
+        if bound.nll is not None:
+            metrics = {"nll": float(bound.nll.double().mean()), **metrics}
+        name, value = next(iter(metrics.items()))
+        if not math.isfinite(value):
             raise ValueError(
-                f"training has diverged: nll is {metrics['nll']} at step {self.state.global_step}; lower "
+                f"training has diverged: {name} is {value} at step {self.state.global_step}; lower "
                 "training.learning_rate or training.max_grad_norm, or set training.bf16=false"
             )
         if self.model.config.latent_size:
-            metrics |= {"rate": float(bound.rate.double().mean()), "active_units": active_units(bound.mu)}
+            if bound.rate is not None:
+                metrics["rate"] = float(bound.rate.double().mean())
+            metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics[f"{metric_key_prefix}_seconds"] = time.time() - start
         self.log(dict(metrics))
@@ -192,7 +201,7 @@ class TextVAETrainer(Trainer):
     def _warn_of_collapse(self, metrics: dict[str, float], prefix: str) -> None:
         """Warns once, at the second such evaluation in a row: at first no posterior tells much."""
         rate, active = metrics.get(f"{prefix}_rate"), metrics.get(f"{prefix}_active_units")
-        if rate is None or self.objective.selects_by != "nll" or self.progress < 0.1:
+        if rate is None or self.selects_by != "nll" or self.progress < 0.1:
             return
         before, self._looked_collapsed = (
             self._looked_collapsed,
@@ -210,12 +219,19 @@ class TextVAETrainer(Trainer):
                 self.model.config.latent_size,
             )
 
+    @property
+    def selects_by(self) -> str:
+        """The quantity that checkpoints are compared by: distortion where a posterior without density has no nll."""
+        if self.model.config.latent_size and not self.model.posterior.has_density:
+            return "distortion"
+        return self.objective.selects_by
+
     def _comparable(self) -> list[tuple[float, int]]:
         """Metric and step of the evaluations so far that may be compared, best first.
 
         At them beta had its final value, and the rate was one that the objective allows.
         """
-        key, steps = f"eval_{self.objective.selects_by}", max(1, self.state.max_steps)
+        key, steps = f"eval_{self.selects_by}", max(1, self.state.max_steps)
         rows = [row for row in self.state.log_history if key in row and row["step"]]
         rows = [row for row in rows if self.objective.warmed_up(row["step"] / steps)]
         return sorted((row[key], row["step"]) for row in rows if self.objective.feasible(row.get("eval_rate", 0.0)))
@@ -250,7 +266,7 @@ class TextVAETrainer(Trainer):
         Returns:
             `step` and the metric by which it was chosen.
         """
-        key = f"eval_{self.objective.selects_by}"
+        key = f"eval_{self.selects_by}"
         if all(row["step"] != self.state.global_step for row in self.state.log_history if key in row):
             self.evaluate()
         self._determine_best_metric({})

@@ -1,0 +1,27 @@
+"""`textvae fit-prior RUN`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from textvae.cli.common import Json, print_json, print_metrics, quiet
+
+
+def run(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")],
+    kind: Annotated[str, typer.Option(help="mixture (of Gaussians) or flow (needs textvae\\[flows]).")] = "mixture",
+    components: Annotated[int, typer.Option(min=1, help="Of the mixture.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    json: Json = False,
+) -> None:
+    """Fit a prior to the latent vectors of a run's training texts, for `sample --prior fitted`."""
+    quiet()
+    from textvae.evaluation.fitting import fit_run_prior
+
+    report = fit_run_prior(run, kind, components, seed)
+    if json:
+        print_json(report)
+    else:
+        print_metrics(report)

@@ -1,0 +1,145 @@
+"""A prior that is fitted after training to the latent vectors of the training texts, the aggregated posterior.
+
+Shapes: N texts, K components, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from textvae import registry
+from textvae.latent.mixture import MixturePrior
+
+FITTED = "fitted_prior.safetensors"
+# More vectors than these are thinned out: the fit gains little from them.
+MOST_VECTORS = 100_000
+# Of EM: rounds at most, the gain in nats a vector that is worth another, and the least variance of a component, where
+# the data have 1.
+ROUNDS, GAIN, LEAST_VARIANCE = 200, 1e-4, 1e-3
+# Of the flow: steps of Adam, vectors a step, and the highest learning rate.
+STEPS, BATCH, LEARNING_RATE = 1000, 512, 2e-3
+
+
+class FittedPrior(nn.Module):
+    """A registered prior of standardised vectors: z = mean + std * y.
+
+    Args:
+        prior: mapping of the prior of y: its kind and keys.
+        latent_size: D.
+    """
+
+    def __init__(self, prior: dict[str, Any], latent_size: int):
+        super().__init__()
+        self.config = prior
+        self.prior = registry.build("prior", prior, latent_size)
+        self.register_buffer("mean", torch.zeros(latent_size))
+        self.register_buffer("std", torch.ones(latent_size))
+
+    def sample(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
+        """Draws (n,D) latent vectors, on the device of the weights; `device` is where the noise is drawn."""
+        return self.mean + self.std * self.prior.sample(n, generator, device)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) in nats, (...,D) -> (...)."""
+        return self.prior.log_prob((z - self.mean) / self.std) - self.std.log().sum()
+
+    def save(self, folder: str | Path) -> None:
+        """Writes it into a run folder, beside the model."""
+        save_file(self.state_dict(), Path(folder) / FITTED, metadata={"prior": json.dumps(self.config)})
+
+    @classmethod
+    def load(cls, file: str | Path) -> FittedPrior:
+        """Reads what `save` wrote."""
+        with safe_open(file, "pt") as content:
+            state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping
+            fitted = cls(json.loads(content.metadata()["prior"]), len(state["mean"]))
+        fitted.load_state_dict(state)
+        return fitted.eval()
+
+
+def fit_prior(z: Tensor, kind: Literal["mixture", "flow"] = "mixture", components: int = 50, seed: int = 0):
+    """The prior under which latent vectors are most likely.
+
+    Args:
+        z: (N,D), one draw from the posterior of each training text.
+        kind: mixture (of Gaussians, by expectation maximisation) or flow (splines, by gradient descent).
+        components: K of the mixture.
+        seed: of all that is random.
+
+    Returns:
+        A FittedPrior.
+
+    Raises:
+        ValueError: an unknown kind, or fewer vectors than components.
+
+    Source: Ghosh et al. 2020, arXiv 1903.12436, section 4 (a density fitted after training, there a mixture of
+    Gaussians); EM: Dempster et al. 1977.
+    """
+    if kind not in ("mixture", "flow"):
+        raise ValueError(f"kind: {kind!r} is not known; known: flow, mixture")
+    if kind == "mixture" and not 1 <= components <= len(z):
+        raise ValueError(f"components: {components} is not allowed with {len(z)} vectors; from 1 to that number")
+    if len(z) < 2:
+        raise ValueError(f"{len(z)} latent vectors are too few to fit a prior to")
+    generator = torch.Generator().manual_seed(seed)
+    z = z[torch.randperm(len(z), generator=generator)[:MOST_VECTORS]]
+    config = {"components": components} if kind == "mixture" else {"transform": "spline", "num_layers": 6}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fitted = FittedPrior(registry.resolve("prior", {"kind": kind, **config}, "prior"), z.shape[1])
+    fitted.mean.copy_(z.mean(0))
+    fitted.std.copy_(z.std(0).clamp_min(1e-6))
+    standardised = (z - fitted.mean) / fitted.std
+    if kind == "mixture":
+        _expectation_maximisation(fitted.prior, standardised.double())
+    else:
+        _maximum_likelihood(fitted.prior, standardised, generator)
+    return fitted.eval()
+
+
+@torch.no_grad()
+def _expectation_maximisation(prior: MixturePrior, y: Tensor) -> None:
+    """Fits the mixture to y (N,D), in random order, starting from its first K rows."""
+    count = len(prior.logits)
+    mu, variance, log_weights = y[:count].clone(), torch.ones(count, y.shape[1]).to(y), y.new_zeros(count)
+    log_weights -= math.log(count)
+    before = -math.inf
+    for _ in range(ROUNDS):
+        # sum_d (y - mu)^2 / variance as three matrix products: a tensor (N,K,D) would be too large
+        squares = y**2 @ (1 / variance).T - 2 * y @ (mu / variance).T + (mu**2 / variance).sum(1)
+        joint = log_weights - 0.5 * (squares + variance.log().sum(1) + y.shape[1] * math.log(2 * math.pi))
+        log_likelihood = joint.logsumexp(1)
+        share = (joint - log_likelihood[:, None]).exp()
+        mass = share.sum(0).clamp_min(1e-8)
+        mu = share.T @ y / mass[:, None]
+        variance = (share.T @ y**2 / mass[:, None] - mu**2).clamp_min(LEAST_VARIANCE)
+        log_weights = (mass / mass.sum()).log()
+        now = float(log_likelihood.mean())
+        if now - before < GAIN:
+            break
+        before = now
+    prior.mu.copy_(mu)
+    prior.logvar.copy_(variance.log())
+    prior.logits.copy_(log_weights)
+
+
+@torch.enable_grad()
+def _maximum_likelihood(prior: nn.Module, y: Tensor, generator: torch.Generator) -> None:
+    """Fits any prior to y (N,D) by gradient descent."""
+    optimizer = torch.optim.Adam(prior.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    for _ in range(STEPS):
+        batch = y[torch.randint(len(y), (BATCH,), generator=generator)]
+        optimizer.zero_grad()
+        (-prior.log_prob(batch).mean()).backward()
+        nn.utils.clip_grad_norm_(prior.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
