@@ -21,10 +21,7 @@ DECODERS = {
     "mistral": {"model_type": "mistral", "sliding_window": None} | GROUPED,
     "gpt_neox": {"model_type": "gpt_neox"} | COMMON,
 }
-ENCODERS = {
-    "bert": {"model_type": "bert"} | COMMON,
-    "roberta": {"model_type": "roberta", "pad_token_id": 1} | COMMON,
-    "modernbert": {"model_type": "modernbert", "pad_token_id": 0} | COMMON,
+SEQ2SEQ = {
     "t5": {
         "model_type": "t5",
         "vocab_size": 40,
@@ -32,8 +29,29 @@ ENCODERS = {
         "d_kv": 4,
         "d_ff": 24,
         "num_layers": 2,
+        "num_decoder_layers": 2,
         "num_heads": 4,
         "decoder_start_token_id": 0,
     },
+    "bart": {
+        "model_type": "bart",
+        "vocab_size": 40,
+        "d_model": 16,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 24,
+        "max_position_embeddings": 64,
+    },
+}
+SEQ2SEQ["t5-untied"] = SEQ2SEQ["t5"] | {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}
+SEQ2SEQ["mt5"] = SEQ2SEQ["t5"] | {"model_type": "mt5"}
+ENCODERS = {
+    "bert": {"model_type": "bert"} | COMMON,
+    "roberta": {"model_type": "roberta", "pad_token_id": 1} | COMMON,
+    "modernbert": {"model_type": "modernbert", "pad_token_id": 0} | COMMON,
+    "t5": SEQ2SEQ["t5"],
     "llama": {"model_type": "llama"} | GROUPED,
 }

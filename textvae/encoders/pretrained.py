@@ -33,11 +33,13 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
     def __init__(self, config: PretrainedEncoderConfig, model_config):
         super().__init__()
         self.config = config
-        backbone = self.build_backbone(AutoModel, config, model_config.encoder, "model.encoder")
-        # Of an encoder-decoder, its encoder.
-        self.backbone = backbone.get_encoder() if backbone.config.is_encoder_decoder else backbone
+        self.backbone = self.build_backbone(AutoModel, config, model_config.encoder, "model.encoder")
         self.output_size = self.backbone.config.get_text_config().hidden_size
         self.pooling = Pooling(config.pooling, self.output_size)
+
+    def part_of(self, model: nn.Module) -> nn.Module:
+        """Of an encoder-decoder its encoder, else the model."""
+        return model.get_encoder() if model.config.is_encoder_decoder else model
 
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.

@@ -48,6 +48,10 @@ class PretrainedPart:
     backbone: nn.Module
     where: str
 
+    def part_of(self, model: nn.Module) -> nn.Module:
+        """What is used of a loaded model: all of it."""
+        return model
+
     def build_backbone(self, auto_class: Any, config: PretrainedConfig, part: dict[str, Any], where: str) -> nn.Module:
         """Builds the model from its architecture, with first weights, and marks what is trained.
 
@@ -61,9 +65,11 @@ class PretrainedPart:
         if config.architecture is None:
             part["architecture"] = weights.architecture(config.name, config.revision, f"{where}.name")
         try:
-            backbone = auto_class.from_config(weights.configuration(part["architecture"]))
+            backbone = self.part_of(auto_class.from_config(weights.configuration(part["architecture"])))
         except ValueError as error:
-            raise ValueError(f"{where}.name: {config.name} is of no supported family: {weights.one_line(error)}") from None
+            raise ValueError(
+                f"{where}.name: {config.name} is of no supported family: {weights.one_line(error)}"
+            ) from None
         if config.train != "all":
             backbone.requires_grad_(False)
         if config.train == "last":
@@ -82,7 +88,7 @@ class PretrainedPart:
     def load_weights(self) -> None:
         """Reads the pretrained weights from where the configuration says."""
         source = weights.load(self.auto_class, self.config.name, self.config.revision, f"{self.where}.name")
-        weights.copy_weights(self.backbone, source, f"{self.where}.name")
+        weights.copy_weights(self.backbone, self.part_of(source), f"{self.where}.name")
 
     def train(self, mode: bool = True):
         """A backbone of which nothing is trained has no dropout either."""
