@@ -1,6 +1,6 @@
 """Any causal language model of transformers as a decoder.
 
-Shapes: N sentences (samples times sentences), T tokens, D latent dimensions, M slots, L layers, A key heads, H features.
+Shapes: N sentences (samples times sentences), T tokens, D latent dimensions, H features, V vocabulary.
 """
 
 from __future__ import annotations

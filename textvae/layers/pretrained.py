@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from textvae import weights
-from textvae.validation import Section
+from textvae.validation import Section, one_line
 
 
 class PretrainedConfig(Section):
