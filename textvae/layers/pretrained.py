@@ -67,9 +67,8 @@ class PretrainedPart:
         try:
             backbone = self.part_of(auto_class.from_config(weights.configuration(part["architecture"])))
         except ValueError as error:
-            raise ValueError(
-                f"{where}.name: {config.name} is of no supported family: {weights.one_line(error)}"
-            ) from None
+            message = f"{where}.name: {config.name} is of no supported family: {one_line(error)}"
+            raise ValueError(message) from None
         if config.train != "all":
             backbone.requires_grad_(False)
         if config.train == "last":
