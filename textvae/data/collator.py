@@ -31,17 +31,27 @@ class Collator:
 
     Args:
         pad_id: id of the padding.
+        encoder_pad_id: that of an encoder with a tokenizer of its own, whose rows have `encoder_ids` as well.
     """
 
-    def __init__(self, pad_id: int):
-        self.pad_id = pad_id
+    def __init__(self, pad_id: int, encoder_pad_id: int | None = None):
+        self.pad_id, self.encoder_pad_id = pad_id, encoder_pad_id
+
+    @classmethod
+    def of(cls, config) -> Collator:
+        """The one for the batches of a model with this TextVAEConfig."""
+        return cls(config.pad_token_id, config.encoder_pad_token_id)
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
         """B rows -> encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, each (B,T)."""
         ids, mask = pad([row["ids"] for row in rows], self.pad_id)
+        if self.encoder_pad_id is None:
+            encoder_ids, encoder_mask = ids.clone(), mask.clone()
+        else:
+            encoder_ids, encoder_mask = pad([row["encoder_ids"] for row in rows], self.encoder_pad_id)
         return {
-            "encoder_input_ids": ids,
-            "encoder_attention_mask": mask,
-            "input_ids": ids.clone(),
-            "attention_mask": mask.clone(),
+            "encoder_input_ids": encoder_ids,
+            "encoder_attention_mask": encoder_mask,
+            "input_ids": ids,
+            "attention_mask": mask,
         }

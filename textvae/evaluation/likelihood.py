@@ -68,7 +68,9 @@ def length_sorted_batches(lengths, copies: int = 1) -> Iterator[np.ndarray]:
 
 def batch_of(dataset, index: np.ndarray, collate: Collator, device: torch.device) -> dict[str, Tensor]:
     """The texts of a split at these indices as a batch on the model's device."""
-    rows = [{"ids": ids} for ids in dataset[index.tolist()]["ids"]]
+    columns = dataset.select_columns([name for name in ("ids", "encoder_ids") if name in dataset.column_names])
+    rows = columns[index.tolist()]
+    rows = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
     return {name: tensor.to(device) for name, tensor in collate(rows).items()}
 
 
@@ -105,7 +107,11 @@ def evaluate_bound(
     Returns:
         Per-text distortion and rate, and the posteriors.
     """
-    collate, device, n = Collator(model.config.pad_token_id), model.device, len(dataset)
+    collate, device, n = (
+        Collator.of(model.config),
+        model.device,
+        len(dataset),
+    )
     generator = torch.Generator(device).manual_seed(seed)
     distortion, rate, outputs, order, dimensions = torch.zeros(n), torch.zeros(n), [], [], []
     for index in length_sorted_batches(text_lengths(dataset), num_samples):
@@ -162,7 +168,7 @@ def importance_weighted_nll(
     """
     if not model.config.latent_size:
         return evaluate_bound(model, dataset, 1, seed, bf16, progress).distortion
-    collate, device = Collator(model.config.pad_token_id), model.device
+    collate, device = Collator.of(model.config), model.device
     generator = torch.Generator(device).manual_seed(seed)
     nll = torch.zeros(len(dataset))
     for index in length_sorted_batches(text_lengths(dataset), min(num_samples, 50)):

@@ -73,7 +73,7 @@ def evaluate_run(
     train = _training_texts(folder) if overrides else corpus.splits["train"]
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
-    encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate")[split]
+    encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate", vae.encoder_tokenizer)[split]
     train_texts = train and text_batches(train)
     metrics = evaluate_split(vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress)
     return metrics, vae, train

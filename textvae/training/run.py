@@ -30,7 +30,7 @@ from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import CARD, TextVAE
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
-from textvae.tokenization import batches, make_tokenizer
+from textvae.tokenization import batches, load_tokenizer, make_tokenizer
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.card import model_card
 from textvae.training.page import report_page
@@ -99,17 +99,31 @@ def train(
     corpus = load_corpus(recipe.data)
     _check_size(recipe, corpus.splits["train"], args)
     tokenizer = _tokenizer(recipe, corpus, folder if checkpoint else None)
-    splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong)
+    encoder_tokenizer = _encoder_tokenizer(recipe)
+    splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     set_seed(args.seed)
-    model = _model(recipe, tokenizer)
+    model = _model(recipe, tokenizer, encoder_tokenizer)
     if args.init_from and not checkpoint:
         _init_from(model, Path(args.init_from))
+    elif not checkpoint:
+        for part in (getattr(model, "encoder", None), model.decoder):
+            if hasattr(part, "load_weights"):
+                part.load_weights()
     objective = registry.build("objective", recipe.objective)
     _make_folder(recipe, tokenizer, keep=resume)
     trainer, start = None, time.time()
     try:
-        trainer = TextVAETrainer(model, args, objective, splits["train"], splits["validation"], tokenizer, callbacks)
+        trainer = TextVAETrainer(
+            model,
+            args,
+            objective,
+            splits["train"],
+            splits["validation"],
+            tokenizer,
+            callbacks,
+            encoder_tokenizer,
+        )
         trainer.train(resume_from_checkpoint=checkpoint)
     except Exception:
         # Something that transformers refuses only now: a folder without a single step is no run.
@@ -119,7 +133,7 @@ def train(
     best = trainer.finish()
     seconds = time.time() - start
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
-    vae = TextVAE(model, tokenizer)
+    vae = TextVAE(model, tokenizer, encoder_tokenizer=encoder_tokenizer)
     vae.save_pretrained(folder)
     train_texts, validation = text_batches(splits["train"]), splits["validation"]
     metrics = evaluate_split(
@@ -229,8 +243,19 @@ def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
     return make_tokenizer(recipe.tokenizer, batches(corpus.splits["train"]["text"]))
 
 
-def _model(recipe: Recipe, tokenizer) -> TextVAEModel:
+def _encoder_tokenizer(recipe: Recipe):
+    """That of a pretrained encoder; None where the encoder reads the decoder's ids."""
+    encoder = recipe.model["encoder"]
+    if "name" not in encoder or not recipe.model["latent"]["size"]:
+        return None
+    return load_tokenizer(encoder["name"], encoder["revision"], "model.encoder.name")
+
+
+def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "unk", "mask")}
+    if encoder_tokenizer is not None:
+        # Padding is masked, so any id will do where there is none for it.
+        ids["encoder_pad_token_id"] = encoder_tokenizer.pad_token_id or 0
     model = TextVAEModel(TextVAEConfig(vocab_size=max(tokenizer.get_vocab().values()) + 1, **recipe.model, **ids))
     # transformers refuses to save what only sampling reads with a configuration that does not sample.
     unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}

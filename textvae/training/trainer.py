@@ -43,6 +43,7 @@ class TextVAETrainer(Trainer):
         train_dataset, eval_dataset: rows with `ids`, `length` and `text`.
         processing_class: the tokenizer.
         callbacks: of transformers.
+        encoder_tokenizer: of an encoder that does not read the decoder's ids.
     """
 
     def __init__(
@@ -54,16 +55,18 @@ class TextVAETrainer(Trainer):
         eval_dataset,
         processing_class,
         callbacks: list[TrainerCallback] | None = None,
+        encoder_tokenizer=None,
     ):
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator(model.config.pad_token_id),
+            data_collator=Collator.of(model.config),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             callbacks=callbacks,
         )
+        self.encoder_tokenizer = encoder_tokenizer
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
@@ -155,7 +158,7 @@ class TextVAETrainer(Trainer):
         if not count or not self.model.config.latent_size:
             return
         rows = dataset[:count]
-        vae = TextVAE(self.model, self.processing_class)
+        vae = TextVAE(self.model, self.processing_class, encoder_tokenizer=self.encoder_tokenizer)
         copies = vae.reconstruct(rows["text"], max_new_tokens=max(rows["length"]) + 5)
         for text, copy in zip(rows["text"], copies, strict=True):
             logger.info("step %d: %r -> %r", self.state.global_step, text, copy)
