@@ -72,15 +72,21 @@ def configuration(values: dict[str, Any]) -> PreTrainedConfig:
     return AutoConfig.for_model(values.pop("model_type"), **values)
 
 
-def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str) -> None:
+def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, only: set[str] | None = None) -> None:
     """Copies weights by name, into the base weights where LoRA has wrapped them.
+
+    Args:
+        target: the model that gets them.
+        source: the model that has them.
+        where: dotted path in the recipe, for messages.
+        only: names in the target; all when None.
 
     Raises:
         ValueError: a weight is missing or has another shape.
     """
     own, given = target.state_dict(), source.state_dict()
     for name, weight in own.items():
-        if ".lora_" in name:
+        if ".lora_" in name or (only is not None and name not in only):
             continue
         theirs = given.get(name.replace(".base_layer.", "."))
         if theirs is None or theirs.shape[1:] != weight.shape[1:] or len(theirs) > len(weight):

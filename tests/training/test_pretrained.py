@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, AutoModelForCausalLM, BertTokenizer, PreTrainedTokenizerFast
 
@@ -94,6 +95,34 @@ def test_another_process_loads_the_folder_alone(run, pair, texts, tmp_path):
     torch.testing.assert_close(torch.tensor(z), ours, rtol=1e-6, atol=1e-6)
     assert decoded == run.vae.decode(ours)
     assert TextVAE.from_pretrained(run.folder).reconstruct(texts[:5]) == decoded
+
+
+def test_without_the_base_weights(pair, texts, tmp_path):
+    """What is not trained is not saved, and comes from where it came from."""
+    decoder = {"save_base": False, "train": "last", "last_layers": 1}
+    run = train(recipe_of(pair, tmp_path, texts, encoder={"save_base": False}, decoder=decoder))
+    saved = load_file(run.folder / "model.safetensors")
+    assert not any(name.startswith("encoder.backbone.") for name in saved)
+    assert {name for name in saved if ".layers.0." in name} == set()
+    assert any(".layers.1." in name for name in saved)
+    # The tokenizer lacked padding and unk: a vocabulary that has grown is saved, though not trained.
+    assert "decoder.backbone.model.embed_tokens.weight" in saved
+    again = TextVAE.from_pretrained(run.folder)
+    torch.testing.assert_close(again.encode(texts[:5]), run.vae.encode(texts[:5]))
+    assert again.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
+
+
+def test_lora(pair, texts, tmp_path):
+    """Only what is added moves, and it is there after loading."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    run = train(recipe_of(pair, tmp_path, texts, decoder={"train": "lora", "lora_rank": 2, "save_base": False}))
+    base = AutoModelForCausalLM.from_pretrained(pair / "decoder").state_dict()
+    ours = run.vae.model.decoder.backbone.state_dict()
+    for name, weight in base.items():
+        wrapped = name.replace(".weight", ".base_layer.weight")
+        assert torch.equal(ours.get(wrapped, ours.get(name))[: len(weight)], weight), name
+    assert all(ours[name].any() for name in ours if "lora_B" in name)
+    assert TextVAE.from_pretrained(run.folder).reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ class PretrainedPart:
         self.auto_class, self.where = auto_class, where
         if config.architecture is None:
             part["architecture"] = weights.architecture(config.name, config.revision, f"{where}.name")
+        self.architecture = part["architecture"]
         try:
             backbone = self.part_of(auto_class.from_config(weights.configuration(part["architecture"])))
         except ValueError as error:
@@ -76,7 +77,13 @@ class PretrainedPart:
             blocks[-config.last_layers :].requires_grad_(True)
         elif config.train == "lora":
             backbone = _with_lora(backbone, config.lora_rank, where)
+        self.untrained = {name for name, weight in backbone.named_parameters() if not weight.requires_grad}
         return backbone
+
+    def freeze(self) -> None:
+        """Marks what is not trained; transformers forgets it in loading."""
+        for name, weight in self.backbone.named_parameters():
+            weight.requires_grad_(name not in self.untrained)
 
     @property
     def all_tied_weights_keys(self) -> dict[str, str]:
@@ -84,10 +91,23 @@ class PretrainedPart:
         tied = getattr(self.backbone, "all_tied_weights_keys", {})
         return {f"backbone.{one}": f"backbone.{other}" for one, other in tied.items()}
 
-    def load_weights(self) -> None:
-        """Reads the pretrained weights from where the configuration says."""
+    def load_weights(self, only: set[str] | None = None) -> None:
+        """Reads the pretrained weights from where the configuration says; all of them, or those of these names."""
         source = weights.load(self.auto_class, self.config.name, self.config.revision, f"{self.where}.name")
-        weights.copy_weights(self.backbone, self.part_of(source), f"{self.where}.name")
+        weights.copy_weights(self.backbone, self.part_of(source), f"{self.where}.name", only)
+
+    def base_weights(self) -> set[str]:
+        """Names in the backbone of weights that a saved run leaves out, since they are those of `name`.
+
+        A vocabulary that has grown by special tokens is no longer that of `name`.
+        """
+        if self.config.save_base:
+            return set()
+        size = weights.configuration(self.architecture).get_text_config().vocab_size
+        untrained = {name: p for name, p in self.backbone.named_parameters() if name in self.untrained}
+        vocabulary = (self.backbone.get_input_embeddings(), self.backbone.get_output_embeddings())
+        grown = {id(layer.weight) for layer in vocabulary if layer is not None and len(layer.weight) != size}
+        return {name for name, p in untrained.items() if id(p) not in grown and ".lora_" not in name}
 
     def train(self, mode: bool = True):
         """A backbone of which nothing is trained has no dropout either."""
