@@ -23,14 +23,15 @@ ALLOWED = {
     "outputs": set(),
     "registry": {"validation"},
     "configuration": {"registry", "validation", "outputs"},
-    "layers": BASE,
+    "weights": {"validation"},
+    "layers": BASE | {"weights"},
     "encoders": BASE | {"layers"},
     "latent": BASE | {"layers"},
     "decoders": BASE | {"layers"},
     "objectives": {"outputs", "latent", "registry", "validation"},
     "modeling": MODEL,
     "hardware": set(),
-    "tokenization": {"validation"},
+    "tokenization": {"validation", "weights"},
     "data": {"validation", "tokenization"},
 }
 # What a part that is not named above may not import.

@@ -77,6 +77,7 @@ class TextVAEConfig(PreTrainedConfig):
         pad_token_id, bos_token_id, eos_token_id: as in every transformers configuration.
         unk_token_id: the unknown word, never generated unless asked for.
         mask_token_id: what word dropout may put in place of a word.
+        encoder_pad_token_id: padding of an encoder with a tokenizer of its own; null where both read the same ids.
 
     Raises:
         ValueError: an unknown key, a wrong type or a value out of range, in one line.
@@ -93,6 +94,7 @@ class TextVAEConfig(PreTrainedConfig):
     eos_token_id: int | None = 2
     unk_token_id: int | None = 3
     mask_token_id: int | None = 4
+    encoder_pad_token_id: int | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):

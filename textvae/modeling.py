@@ -73,6 +73,33 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         elif hasattr(module, "softmax_bias"):
             init.zeros_(module.softmax_bias)
 
+    # ---- Saving without pretrained weights that are to be had elsewhere ----
+
+    def base_weights(self) -> dict[str, set[str]]:
+        """Weights that a saved model leaves out (save_base: false), by part and name in its backbone."""
+        parts = {name: part for name, part in self.named_children() if hasattr(part, "base_weights")}
+        return {name: names for name, part in parts.items() if (names := part.base_weights())}
+
+    def save_pretrained(self, save_directory, state_dict=None, **kwargs) -> None:
+        """As in transformers, but for the weights named by `base_weights`."""
+        left_out = {f"{part}.backbone.{name}" for part, names in self.base_weights().items() for name in names}
+        if left_out:
+            weights = self.state_dict() if state_dict is None else state_dict
+            state_dict = {name: weight for name, weight in weights.items() if name not in left_out}
+        super().save_pretrained(save_directory, state_dict=state_dict, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """As in transformers; weights that were left out are read from where they came from."""
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        for part in model.children():
+            if hasattr(part, "freeze"):
+                part.freeze()
+        for part, names in model.base_weights().items():
+            getattr(model, part).load_weights(names)
+            info["missing_keys"] = set(info["missing_keys"]) - {f"{part}.backbone.{name}" for name in names}
+        return (model, info) if output_loading_info else model
+
     def get_input_embeddings(self) -> nn.Embedding:
         """The decoder's word vectors."""
         return self.decoder.embedding

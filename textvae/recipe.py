@@ -179,10 +179,11 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         if not isinstance(section, dict | None):
             raise ValueError(f"{name}: {one_line(repr(section), 80)} is not a mapping of keys to values")
     section = {name: dict(values.get(name) or {}) for name in SECTIONS}
+    model = _model(section["model"])
     return Recipe(
         data=_data(section["data"], named),
-        tokenizer=parse_section(TokenizerConfig, section["tokenizer"], "tokenizer"),
-        model=_model(section["model"]),
+        tokenizer=_tokenizer(section["tokenizer"], model["decoder"]),
+        model=model,
         objective=registry.resolve("objective", section["objective"], "objective", default="elbo"),
         training=_training(section["training"], named),
         generation=parse_section(GenerationSection, section["generation"], "generation"),
@@ -231,6 +232,17 @@ def _data(values: dict[str, Any], named: set[str]) -> DataConfig:
         elif "data.source" in named:
             values["label_is_optional"] = True
     return parse_section(DataConfig, values, "data")
+
+
+def _tokenizer(values: dict[str, Any], decoder: dict[str, Any]) -> TokenizerConfig:
+    """The tokenizer's section; a pretrained decoder brings its own."""
+    if "name" not in decoder:
+        return parse_section(TokenizerConfig, values, "tokenizer")
+    own = {"kind": "pretrained", "path": decoder["name"], "revision": decoder["revision"]}
+    config = parse_section(TokenizerConfig, own | values, "tokenizer")
+    if config.kind != "pretrained":
+        raise ValueError(f"tokenizer.kind: {config.kind} does not go with a pretrained decoder, which has its own")
+    return config
 
 
 def _model(values: dict[str, Any]) -> dict[str, Any]:

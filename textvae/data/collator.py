@@ -33,11 +33,17 @@ class Collator:
 
     Args:
         pad_id: id of the padding.
+        encoder_pad_id: that of an encoder with a tokenizer of its own, whose rows have `encoder_ids` as well.
         noise: on the encoder's ids, for rows with `draw`; None for none.
     """
 
-    def __init__(self, pad_id: int, noise: Noise | None = None):
-        self.pad_id, self.noise = pad_id, noise
+    def __init__(self, pad_id: int, encoder_pad_id: int | None = None, noise: Noise | None = None):
+        self.pad_id, self.encoder_pad_id, self.noise = pad_id, encoder_pad_id, noise
+
+    @classmethod
+    def of(cls, config, noise: Noise | None = None) -> Collator:
+        """The one for the batches of a model with this TextVAEConfig."""
+        return cls(config.pad_token_id, config.encoder_pad_token_id, noise)
 
     def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
         """B rows -> encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, each (B,T).
@@ -45,9 +51,14 @@ class Collator:
         Under noise the encoder's two may be narrower.
         """
         ids, mask = pad([row["ids"] for row in rows], self.pad_id)
-        encoder_ids, encoder_mask = ids.clone(), mask.clone()
-        if self.noise:
-            encoder_ids, encoder_mask = pad([self.noise(row["ids"], row["draw"]) for row in rows], self.pad_id)
+        own = self.encoder_pad_id is not None
+        if own or self.noise:
+            rows_read = [row["encoder_ids" if own else "ids"] for row in rows]
+            if self.noise:
+                rows_read = [self.noise(read, row["draw"]) for read, row in zip(rows_read, rows, strict=True)]
+            encoder_ids, encoder_mask = pad(rows_read, self.encoder_pad_id if own else self.pad_id)
+        else:
+            encoder_ids, encoder_mask = ids.clone(), mask.clone()
         return {
             "encoder_input_ids": encoder_ids,
             "encoder_attention_mask": encoder_mask,

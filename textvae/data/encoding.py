@@ -18,7 +18,9 @@ from textvae.data.files import clean
 COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
 
 
-def encode_corpus(corpus: Corpus, tokenizer, max_length: int | None, overlong: str) -> DatasetDict:
+def encode_corpus(
+    corpus: Corpus, tokenizer, max_length: int | None, overlong: str, encoder_tokenizer=None
+) -> DatasetDict:
     """Adds `ids` (from bos to eos), `length` (predicted tokens: eos counted, bos not) and `bytes` to each text.
 
     Args:
@@ -26,6 +28,7 @@ def encode_corpus(corpus: Corpus, tokenizer, max_length: int | None, overlong: s
         tokenizer: a fast tokenizer.
         max_length: longest training text in tokens, bos and eos not counted; None for no limit.
         overlong: truncate or drop, for training texts only.
+        encoder_tokenizer: of an encoder that has one of its own; adds `encoder_ids`.
 
     Returns:
         The splits with the new columns, on disk. The texts themselves are whole.
@@ -36,13 +39,16 @@ def encode_corpus(corpus: Corpus, tokenizer, max_length: int | None, overlong: s
     splits = DatasetDict({name: _encode_split(split, name, tokenizer) for name, split in corpus.splits.items()})
     if max_length is not None and "train" in splits:
         splits["train"] = _limit(splits["train"], corpus, max_length, overlong)
+    if encoder_tokenizer is not None:
+        splits = DatasetDict({name: _add_encoder_ids(split, name, encoder_tokenizer) for name, split in splits.items()})
     return splits
 
 
-def encode_texts(texts: list[str], tokenizer) -> Dataset:
+def encode_texts(texts: list[str], tokenizer, encoder_tokenizer=None) -> Dataset:
     """The same columns for a list of texts, in memory."""
     table = pa.table({"text": pa.array([clean(text) for text in texts], pa.large_string())})
-    return Dataset(_encoder(tokenizer)(table))
+    table = _encoder(tokenizer)(table)
+    return Dataset(table if encoder_tokenizer is None else _own_encoder(encoder_tokenizer)(table))
 
 
 def text_lengths(dataset: Dataset) -> np.ndarray:
@@ -62,11 +68,7 @@ def _encode_split(split: Dataset, name: str, tokenizer) -> Dataset:
 
 
 def _encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
-    # What a caller may have set for batches of its own has no place here; the string is a part of the cache's key.
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.no_padding()
-    backend.no_truncation()
-    definition = backend.to_str()
+    definition = _definition(tokenizer)
 
     # Nested, so that the cache knows it by its code and not only by its name.
     def encode(table: pa.Table) -> pa.Table:
@@ -82,6 +84,30 @@ def _encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
                 "bytes": pc.binary_length(table["text"]).cast(pa.int32()),
             }
         )
+
+    return encode
+
+
+def _add_encoder_ids(split: Dataset, name: str, tokenizer) -> Dataset:
+    encoded = split.with_format("arrow").map(
+        _own_encoder(tokenizer),
+        batched=True,
+        batch_size=4000,
+        features=Features({**split.features, "encoder_ids": List(Value("int32"))}),
+        desc=f"Tokenizing {name} for the encoder",
+    )
+    return encoded.with_format(None)
+
+
+def _own_encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
+    # An encoder with learned positions reads no more tokens than it has positions; the last one ends the text.
+    definition, limit = _definition(tokenizer), tokenizer.model_max_length
+
+    def encode(table: pa.Table) -> pa.Table:
+        backend = _load(definition)
+        rows = [encoding.ids for encoding in backend.encode_batch_fast(table["text"].to_pylist())]
+        rows = [ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in rows]
+        return table.append_column("encoder_ids", pa.array(rows, pa.list_(pa.int32())))
 
     return encode
 
@@ -109,7 +135,15 @@ def _limit(train: Dataset, corpus: Corpus, limit: int, overlong: str) -> Dataset
     return train.map(cut, input_columns="ids", batched=True, features=train.features, desc="Truncating overlong texts")
 
 
-@lru_cache(maxsize=2)
+def _definition(tokenizer) -> str:
+    # What a caller may have set for batches of its own has no place here; the string is a part of the cache's key.
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.no_truncation()
+    return backend.to_str()
+
+
+@lru_cache(maxsize=3)
 def _load(definition: str) -> Tokenizer:
     tokenizer = Tokenizer.from_str(definition)
     # Not a part of the definition: a special token that a text spells is text.

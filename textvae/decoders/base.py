@@ -21,46 +21,30 @@ class DecoderConfig(Section):
     """Keys that every decoder has.
 
     Args:
-        tie_embeddings: the softmax layer uses the word vectors.
-        dropout: dropout on activations.
-        embedding_dropout: probability of dropping a word type.
         word_dropout: probability of hiding an input word in training (Bowman et al. 2016, section 3.1).
         word_dropout_with: what stands in its place: unk or mask.
     """
 
-    tie_embeddings: bool = True
-    dropout: float = Field(0.0, ge=0, lt=1)
-    embedding_dropout: float = Field(0.0, ge=0, lt=1)
     word_dropout: float = Field(0.0, ge=0, le=1)
     word_dropout_with: Literal["unk", "mask"] = "unk"
 
 
 class Decoder(nn.Module):
-    """p(x|z), token by token. A subclass turns input ids and z into features; the softmax layer is here.
+    """p(x|z), token by token. A subclass turns input ids and z into features; the softmax is here.
 
-    Contract of a subclass: `forward(ids (N,T), z (N,D), state) -> DecoderOutput`, `new_state()`.
+    Contract of a subclass: `forward(ids (N,T), z (N,D), state) -> DecoderOutput`, `new_state()`, `embedding`,
+    `softmax_weight (V,E)` and `softmax_bias (V,)`.
 
     Args:
         config: its configuration.
         model_config: the TextVAEConfig (vocabulary, special ids, latent size).
-        embedding_size: size of the word vectors.
-        feature_size: E; equal to embedding_size where embeddings are tied.
     """
 
-    def __init__(self, config: DecoderConfig, model_config, embedding_size: int, feature_size: int):
+    def __init__(self, config: DecoderConfig, model_config):
         super().__init__()
         self.config = config
         self.latent_size = model_config.latent_size
-        self.embedding = nn.Embedding(model_config.vocab_size, embedding_size)
-        if not config.tie_embeddings:
-            self.softmax = nn.Linear(feature_size, model_config.vocab_size, bias=False)
-        self.softmax_bias = nn.Parameter(torch.zeros(model_config.vocab_size))
         self.drop_words = WordDropout(config.word_dropout, config.word_dropout_with, model_config, "model.decoder")
-
-    @property
-    def softmax_weight(self) -> Tensor:
-        """(V,E)."""
-        return self.embedding.weight if self.config.tie_embeddings else self.softmax.weight
 
     def logits(self, features: Tensor) -> Tensor:
         """(N,T,E) -> (N,T,V), float32."""
@@ -69,3 +53,40 @@ class Decoder(nn.Module):
     def nll(self, features: Tensor, targets: Tensor) -> Tensor:
         """-log p of each target in nats: features (n,E), targets (n,) -> (n,)."""
         return token_nll(features, self.softmax_weight, self.softmax_bias, targets)
+
+
+class VocabularyDecoderConfig(DecoderConfig):
+    """Keys of every decoder that has word vectors of its own.
+
+    Args:
+        tie_embeddings: the softmax layer uses the word vectors.
+        dropout: dropout on activations.
+        embedding_dropout: probability of dropping a word type.
+    """
+
+    tie_embeddings: bool = True
+    dropout: float = Field(0.0, ge=0, lt=1)
+    embedding_dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class VocabularyDecoder(Decoder):
+    """A decoder with word vectors and a softmax layer of its own.
+
+    Args:
+        config: its configuration.
+        model_config: the TextVAEConfig.
+        embedding_size: size of the word vectors.
+        feature_size: E; equal to embedding_size where embeddings are tied.
+    """
+
+    def __init__(self, config: VocabularyDecoderConfig, model_config, embedding_size: int, feature_size: int):
+        super().__init__(config, model_config)
+        self.embedding = nn.Embedding(model_config.vocab_size, embedding_size)
+        if not config.tie_embeddings:
+            self.softmax = nn.Linear(feature_size, model_config.vocab_size, bias=False)
+        self.softmax_bias = nn.Parameter(torch.zeros(model_config.vocab_size))
+
+    @property
+    def softmax_weight(self) -> Tensor:
+        """(V,E)."""
+        return self.embedding.weight if self.config.tie_embeddings else self.softmax.weight

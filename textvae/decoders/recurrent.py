@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from textvae.decoders.base import Decoder, DecoderConfig
+from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.layers.dropout import LockedDropout, embed, recurrent
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
@@ -19,7 +19,7 @@ from textvae.registry import register
 Injection = Literal["initial", "concat", "output"]
 
 
-class RecurrentDecoderConfig(DecoderConfig):
+class RecurrentDecoderConfig(VocabularyDecoderConfig):
     """A recurrent decoder.
 
     Args:
@@ -67,7 +67,7 @@ class RecurrentState:
 
 
 @register("decoder", "recurrent", RecurrentDecoderConfig)
-class RecurrentDecoder(Decoder):
+class RecurrentDecoder(VocabularyDecoder):
     """Word vectors (beside z), recurrent layers (started from z), a projection, (plus z), the softmax.
 
     Args:

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from textvae.decoders.base import Decoder, DecoderConfig
+from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.layers.attention import TransformerBlock
 from textvae.layers.dropout import embed
 from textvae.outputs import DecoderOutput
@@ -21,7 +21,7 @@ from textvae.registry import register
 Injection = Literal["memory", "embedding", "cross"]
 
 
-class TransformerDecoderConfig(DecoderConfig):
+class TransformerDecoderConfig(VocabularyDecoderConfig):
     """A transformer decoder.
 
     Args:
@@ -62,7 +62,7 @@ class TransformerDecoderConfig(DecoderConfig):
 
 
 @register("decoder", "transformer", TransformerDecoderConfig)
-class TransformerDecoder(Decoder):
+class TransformerDecoder(VocabularyDecoder):
     """Word vectors (plus z), causal pre-norm blocks (that see z), the softmax.
 
     Args:

@@ -67,7 +67,9 @@ def length_sorted_batches(lengths, copies: int = 1) -> Iterator[np.ndarray]:
 
 def batch_of(dataset, index: np.ndarray, collate: Collator, device: torch.device) -> dict[str, Tensor]:
     """The texts of a split at these indices as a batch on the model's device."""
-    rows = [{"ids": ids} for ids in dataset[index.tolist()]["ids"]]
+    columns = dataset.select_columns([name for name in ("ids", "encoder_ids") if name in dataset.column_names])
+    rows = columns[index.tolist()]
+    rows = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
     return {name: tensor.to(device) for name, tensor in collate(rows).items()}
 
 
@@ -104,7 +106,7 @@ def evaluate_bound(
     Returns:
         Per-text distortion and rate, and the posteriors.
     """
-    collate, device, n = Collator(model.config.pad_token_id), model.device, len(dataset)
+    collate, device, n = Collator.of(model.config), model.device, len(dataset)
     generator = torch.Generator(device).manual_seed(seed)
     distortion, rates, outputs, order, dimensions = torch.zeros(n), [], [], [], []
     for index in length_sorted_batches(text_lengths(dataset), num_samples):
@@ -160,7 +162,7 @@ def log_importance_weights(
     Yields:
         (B,) index in the split and (k,B) log weights in nats.
     """
-    collate, device = Collator(model.config.pad_token_id), model.device
+    collate, device = Collator.of(model.config), model.device
     generator = torch.Generator(device).manual_seed(seed)
     for index in length_sorted_batches(text_lengths(dataset), min(num_samples, 50)):
         batch = batch_of(dataset, index, collate, device)

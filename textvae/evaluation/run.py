@@ -116,7 +116,7 @@ def evaluate_run(
     _check(extras, vae, train, corpus.splits)
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
-    encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate")[split]
+    encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate", vae.encoder_tokenizer)[split]
     train_texts = train and text_batches(train)
     texts = encoded["text"][:]
     # First of all, since a missing package or encoder shows only here.

@@ -29,7 +29,7 @@ from textvae.validation import one_line, suggest
 BATCH = 256
 # What a field of GenerationConfig must hold to have no part in greedy decoding; None would be filled in by generate.
 _GREEDY = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
-CARD = "README.md"
+CARD, ENCODER_TOKENIZER = "README.md", "encoder_tokenizer"
 # What a model card says where the name of the model belongs.
 HERE = "this folder"
 
@@ -41,15 +41,22 @@ class TextVAE:
         model: a TextVAEModel.
         tokenizer: the fast tokenizer of its run.
         card: the model card, in Markdown; saved and uploaded with the model.
+        encoder_tokenizer: of an encoder that does not read the decoder's ids.
         fitted_prior: a prior fitted to its latent vectors after training; saved and uploaded with the model.
     """
 
     def __init__(
-        self, model: TextVAEModel, tokenizer, card: str | None = None, fitted_prior: FittedPrior | None = None
+        self,
+        model: TextVAEModel,
+        tokenizer,
+        card: str | None = None,
+        encoder_tokenizer=None,
+        fitted_prior: FittedPrior | None = None,
     ):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.card = card
+        self.encoder_tokenizer = encoder_tokenizer
         self.fitted_prior = fitted_prior
 
     # ---- Loading and saving ----
@@ -76,6 +83,9 @@ class TextVAE:
             tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
             fitted = cached_file(str(name), FITTED, _raise_exceptions_for_missing_entries=False, **kwargs)
             fitted = fitted and FittedPrior.load(fitted).to(model.device)
+            encoder_tokenizer = None
+            if model.config.encoder_pad_token_id is not None:
+                encoder_tokenizer = AutoTokenizer.from_pretrained(name, subfolder=ENCODER_TOKENIZER, **kwargs)
         except Exception as error:  # whatever a broken file raises, some of it from Rust without a class of its own
             raise ValueError(f"cannot load {name}: {one_line(error, 200)}") from None
         if info["missing_keys"]:
@@ -84,12 +94,14 @@ class TextVAE:
             device = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
         card = folder / CARD
         text = card.read_text(encoding="utf-8") if card.is_file() else None
-        return cls(model.to(device), tokenizer, text, fitted and fitted.to(device))
+        return cls(model.to(device), tokenizer, text, encoder_tokenizer, fitted and fitted.to(device))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model and tokenizer as any transformers model is written, and the model card."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.encoder_tokenizer is not None:
+            self.encoder_tokenizer.save_pretrained(Path(folder) / ENCODER_TOKENIZER)
         if self.card:
             (Path(folder) / CARD).write_text(self.card, encoding="utf-8")
         if self.fitted_prior:
@@ -119,7 +131,7 @@ class TextVAE:
         repo = api.create_repo(name, private=private, exist_ok=True)
         card = self.card and self.card.replace(HERE, repo.repo_id)
         with tempfile.TemporaryDirectory() as folder:
-            TextVAE(self.model, self.tokenizer, card, self.fitted_prior).save_pretrained(folder)
+            TextVAE(self.model, self.tokenizer, card, self.encoder_tokenizer, self.fitted_prior).save_pretrained(folder)
             api.upload_folder(repo_id=repo.repo_id, folder_path=folder, commit_message=commit_message)
         return str(repo)
 
@@ -158,12 +170,11 @@ class TextVAE:
             if not text.strip():
                 raise ValueError(f"text {number} of {len(texts)} is blank: there is nothing to encode")
         generator = None if seed is None else torch.Generator(self.model.device).manual_seed(seed)
-        dataset = encode_texts(texts, self.tokenizer)
-        collate = Collator(self.model.config.pad_token_id)
+        dataset = encode_texts(texts, self.tokenizer, self.encoder_tokenizer)
+        collate = Collator.of(self.model.config)
         z = torch.empty(len(texts), self.latent_size)
         for start in range(0, len(texts), BATCH):
-            rows = [{"ids": ids} for ids in dataset[start : start + BATCH]["ids"]]
-            batch = collate(rows)
+            batch = collate(dataset.select(range(start, min(start + BATCH, len(texts)))).to_list())
             q = self.model.encode(
                 batch["encoder_input_ids"].to(self.model.device), batch["encoder_attention_mask"].to(self.model.device)
             )

@@ -6,8 +6,9 @@ from textvae.tokenization.tokenizer import (
     batches,
     decode,
     is_lossless,
+    load_tokenizer,
     make_tokenizer,
     wrap,
 )
 
-__all__ = ["SPECIAL", "TokenizerConfig", "batches", "decode", "is_lossless", "make_tokenizer", "wrap"]
+__all__ = ["SPECIAL", "TokenizerConfig", "batches", "decode", "is_lossless", "load_tokenizer", "make_tokenizer", "wrap"]

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from textvae import weights
 from textvae.tokenization.special import SPECIAL
 from textvae.validation import Section
 
@@ -27,7 +28,9 @@ class TokenizerConfig(Section):
         vocab_size: most ids, special ones counted; when null 8,000 subwords, or every word or character that is
             frequent enough.
         min_frequency: how often a word, character or merge must occur to be kept.
-        path: a Hub name or folder for `pretrained`; a .model file for `sentencepiece`, which is trained when null.
+        path: a Hub name, a folder or `package:NAME` for `pretrained`; a .model file for `sentencepiece`, which is
+            trained when null.
+        revision: of the Hub's repository.
         model_type: of a sentencepiece model that is trained here.
     """
 
@@ -35,6 +38,7 @@ class TokenizerConfig(Section):
     vocab_size: int | None = Field(None, ge=8)
     min_frequency: int = Field(1, ge=1)
     path: str | None = None
+    revision: str | None = None
     model_type: Literal["unigram", "bpe"] = "unigram"
 
     @model_validator(mode="after")
@@ -66,7 +70,7 @@ def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedT
     """
     texts = (text.strip() for text in texts)
     if config.kind == "pretrained":
-        return _pretrained(config.path)
+        return _with_special_tokens(load_tokenizer(config.path, config.revision, "tokenizer.path"))
     if config.kind == "sentencepiece":
         from textvae.tokenization.sentencepiece import load_sentencepiece, special_tokens, train_sentencepiece
 
@@ -218,13 +222,24 @@ def _existing(path: str) -> Path:
     return file
 
 
-def _pretrained(path: str) -> PreTrainedTokenizerFast:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, split_special_tokens=True)
-    except Exception as error:  # whatever a broken file raises, some of it from Rust without a class of its own
-        raise ValueError(f"tokenizer.path: cannot load {path!r}: {' '.join(str(error).split())[:200]}") from None
+def load_tokenizer(name: str, revision: str | None, where: str) -> PreTrainedTokenizerFast:
+    """A pretrained tokenizer as it is, except that a special token which a text spells is text.
+
+    Args:
+        name: `user/model` on the Hub, a folder, or `package:NAME`.
+        revision: of the Hub's repository.
+        where: dotted path in the recipe, for messages.
+
+    Raises:
+        ValueError: it cannot be loaded, or is not a fast one.
+    """
+    tokenizer = weights.load(AutoTokenizer, name, revision, where, split_special_tokens=True)
     if not tokenizer.is_fast:
-        raise ValueError(f"tokenizer.path: {path!r} has no fast tokenizer")
+        raise ValueError(f"{where}: {name!r} has no fast tokenizer")
+    return tokenizer
+
+
+def _with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     # Where one is missing, the pairs that mean the same elsewhere stand in before a new token is made.
     for name, twin in (("bos_token", "cls_token"), ("eos_token", "sep_token")):
         if getattr(tokenizer, name) is None:

@@ -31,7 +31,7 @@ from textvae.inference.text_vae import CARD, TextVAE
 from textvae.latent.fitted import FITTED
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
-from textvae.tokenization import batches, make_tokenizer
+from textvae.tokenization import batches, load_tokenizer, make_tokenizer
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.card import model_card
 from textvae.training.page import report_page
@@ -103,12 +103,15 @@ def train(
     corpus = load_corpus(recipe.data)
     _check_size(recipe, corpus.splits["train"], args)
     tokenizer = _tokenizer(recipe, corpus, folder if begun else None)
-    splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong)
+    encoder_tokenizer = _encoder_tokenizer(recipe)
+    splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     set_seed(args.seed)
-    model = _model(recipe, tokenizer)
+    model = _model(recipe, tokenizer, encoder_tokenizer)
     if args.init_from and not begun:
         _init_from(model, Path(args.init_from))
+    elif not begun:
+        _load_pretrained(model)
     _make_folder(recipe, tokenizer, keep=resume)
     trainer, history, start = None, [], time.time()
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
@@ -121,10 +124,10 @@ def train(
                 continue
             checkpoint = _last_checkpoint(place) if resume else None
             if number > 1 and not checkpoint:
-                _begin_stage(recipe, stage, number, model, tokenizer)
+                _begin_stage(recipe, stage, number, model, tokenizer, encoder_tokenizer)
             # The only way to tell transformers where TensorBoard's files go.
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS / ("" if last else place.name))
-            trainer = _trainer(recipe, stage, place, model, tokenizer, splits, callbacks)
+            trainer = _trainer(recipe, stage, place, model, tokenizer, encoder_tokenizer, splits, callbacks)
             trainer.train(resume_from_checkpoint=checkpoint)
             if not last:
                 write_stage(place, trainer)
@@ -137,7 +140,7 @@ def train(
     best = trainer.finish()
     seconds = time.time() - start
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
-    vae = TextVAE(model, tokenizer)
+    vae = TextVAE(model, tokenizer, encoder_tokenizer=encoder_tokenizer)
     vae.save_pretrained(folder)
     train_texts, validation = text_batches(splits["train"]), splits["validation"]
     evaluation = evaluate_split(
@@ -151,7 +154,9 @@ def train(
     return run
 
 
-def _trainer(recipe, stage: Stage | None, place: Path, model, tokenizer, splits, callbacks) -> TextVAETrainer:
+def _trainer(
+    recipe, stage: Stage | None, place: Path, model, tokenizer, encoder_tokenizer, splits, callbacks
+) -> TextVAETrainer:
     """The trainer of a stage, or of the whole training."""
     training = {name: value for name, value in recipe.training.items() if name != "stages"}
     values = recipe.objective
@@ -162,13 +167,25 @@ def _trainer(recipe, stage: Stage | None, place: Path, model, tokenizer, splits,
     args = TextVAETrainingArguments(output_dir=str(place), **training)
     objective = registry.build("objective", values, model.config.latent_size)
     train, validation = splits["train"], splits["validation"]
-    return TextVAETrainer(model, args, objective, train, validation, tokenizer, callbacks, recipe.data.noise)
+    return TextVAETrainer(
+        model, args, objective, train, validation, tokenizer, callbacks, recipe.data.noise, encoder_tokenizer
+    )
 
 
-def _begin_stage(recipe: Recipe, stage: Stage, number: int, model: TextVAEModel, tokenizer) -> None:
+def _begin_stage(recipe: Recipe, stage: Stage, number: int, model: TextVAEModel, tokenizer, encoder_tokenizer) -> None:
     """Seeds a later stage, so that it is the same whether the one before has just ended or ended in another process."""
     set_seed(recipe.training.get("seed", TextVAETrainingArguments.seed) + number - 1)
-    reset(model, _model(recipe, tokenizer), stage.reset)
+    if stage.reset:
+        fresh = _model(recipe, tokenizer, encoder_tokenizer)
+        _load_pretrained(fresh)
+        reset(model, fresh, stage.reset)
+
+
+def _load_pretrained(model: TextVAEModel) -> None:
+    """Gives pretrained parts their weights."""
+    for part in model.children():
+        if hasattr(part, "load_weights"):
+            part.load_weights()
 
 
 def _shifted(rows: list[dict[str, Any]], before: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
@@ -290,8 +307,19 @@ def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
     return make_tokenizer(recipe.tokenizer, batches(corpus.splits["train"]["text"]))
 
 
-def _model(recipe: Recipe, tokenizer) -> TextVAEModel:
+def _encoder_tokenizer(recipe: Recipe):
+    """That of a pretrained encoder; None where the encoder reads the decoder's ids."""
+    encoder = recipe.model["encoder"]
+    if "name" not in encoder or not recipe.model["latent"]["size"]:
+        return None
+    return load_tokenizer(encoder["name"], encoder["revision"], "model.encoder.name")
+
+
+def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "unk", "mask")}
+    if encoder_tokenizer is not None:
+        # Padding is masked, so any id will do where there is none for it.
+        ids["encoder_pad_token_id"] = encoder_tokenizer.pad_token_id or 0
     model = TextVAEModel(TextVAEConfig(vocab_size=max(tokenizer.get_vocab().values()) + 1, **recipe.model, **ids))
     # transformers refuses to save what only sampling reads with a configuration that does not sample.
     unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}

@@ -47,6 +47,7 @@ class TextVAETrainer(Trainer):
         processing_class: the tokenizer.
         callbacks: of transformers.
         noise: on what the encoder reads of training texts.
+        encoder_tokenizer: of an encoder that does not read the decoder's ids.
     """
 
     def __init__(
@@ -59,19 +60,20 @@ class TextVAETrainer(Trainer):
         processing_class,
         callbacks: list[TrainerCallback] | None = None,
         noise: NoiseConfig | None = None,
+        encoder_tokenizer=None,
     ):
+        reader = processing_class if encoder_tokenizer is None else encoder_tokenizer
         noisy = noise is not None and any(noise.model_dump().values())
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator(
-                model.config.pad_token_id, Noise(noise, processing_class, _data_seed(args)) if noisy else None
-            ),
+            data_collator=Collator.of(model.config, Noise(noise, reader, _data_seed(args)) if noisy else None),
             train_dataset=NumberedRows(train_dataset) if noisy else train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             callbacks=callbacks,
         )
+        self.encoder_tokenizer = encoder_tokenizer
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
@@ -193,7 +195,7 @@ class TextVAETrainer(Trainer):
         if not count or not self.model.config.latent_size:
             return
         rows = dataset[:count]
-        vae = TextVAE(self.model, self.processing_class)
+        vae = TextVAE(self.model, self.processing_class, encoder_tokenizer=self.encoder_tokenizer)
         copies = vae.reconstruct(rows["text"], max_new_tokens=max(rows["length"]) + 5)
         for text, copy in zip(rows["text"], copies, strict=True):
             logger.info("step %d: %r -> %r", self.state.global_step, text, copy)

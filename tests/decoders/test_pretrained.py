@@ -1,0 +1,95 @@
+"""Pretrained decoders of every family: z enters exactly, with and without a cache, and its gradient comes back."""
+
+import itertools
+
+import pytest
+import torch
+
+from tests.pretrained import DECODERS
+from textvae.configuration import TextVAEConfig
+from textvae.modeling import TextVAEModel
+
+D, V = 4, 40
+SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(("memory", "prefix", "embedding"), n)]
+
+
+def make(family, inject=("memory", "embedding"), latent_size=D, vocab_size=V, **keys):
+    torch.manual_seed(0)
+    decoder = {"kind": "pretrained", "name": "none", "architecture": DECODERS[family], "inject": inject} | keys
+    config = TextVAEConfig(
+        vocab_size=vocab_size,
+        encoder={"kind": "recurrent", "embedding_size": 12, "hidden_size": 10},
+        latent={"size": latent_size},
+        decoder=decoder,
+    )
+    return TextVAEModel(config).eval()
+
+
+@pytest.fixture
+def z(batch):
+    return 2 * torch.randn(len(batch[0]), D, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("inject", SUBSETS, ids="+".join)
+@pytest.mark.parametrize("family", DECODERS)
+def test_step_by_step_equals_the_whole(family, inject, slots, batch, z):
+    decoder = make(family, inject, latent_slots=slots).decoder
+    whole, state = decoder(batch[0], z).features, decoder.new_state()
+    steps = [decoder(batch[0][:, t : t + 1], z, state).features for t in range(batch[0].shape[1])]
+    assert state.get_seq_length() == batch[0].shape[1]
+    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
+    assert (whole - decoder(batch[0], z.roll(1, 0)).features).abs().amax(-1).min() > 1e-5
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_without_z_it_is_the_language_model(family, batch):
+    decoder = make(family, latent_size=0).decoder
+    expected = decoder.backbone(batch[0]).logits
+    torch.testing.assert_close(decoder.logits(decoder(batch[0], torch.zeros(5, 0)).features), expected)
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_padding_changes_nothing(family, batch, z):
+    model = make(family)
+    ids, mask = batch
+    together = model.distortion(ids, mask, z[None])[0]
+    for row in range(len(ids)):
+        length = int(mask[row].sum())
+        alone = model.distortion(ids[row : row + 1, :length], mask[row : row + 1, :length], z[None, row : row + 1])
+        torch.testing.assert_close(alone[0, 0], together[row], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("train", ["none", "last", "all"])
+@pytest.mark.parametrize("inject", SUBSETS, ids="+".join)
+@pytest.mark.parametrize("family", DECODERS)
+def test_gradient_reaches_z_and_what_is_trained(family, inject, train, batch, z):
+    model = make(family, inject, train=train).train()
+    z.requires_grad_(True)
+    model.distortion(*batch, z[None]).sum().backward()
+    assert (z.grad.abs().amax(1) > 1e-6).all()
+    trained = [name for name, p in model.decoder.backbone.named_parameters() if p.requires_grad]
+    assert bool(trained) == (train != "none")
+    with_gradient = [n for n, p in model.decoder.backbone.named_parameters() if p.grad is not None and p.grad.any()]
+    assert set(with_gradient) <= set(trained)
+    assert train == "none" or len(with_gradient) > 0.8 * len(trained)
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_generation_equals_an_argmax_loop(family, z):
+    model = make(family)
+    ids, steps = torch.full((len(z), 1), 1), 6
+    for _ in range(steps):
+        logits = model(ids, z=z).logits[:, -1]
+        logits[:, model.generation_config.suppress_tokens] = -torch.inf
+        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], 1)
+    generated = model.generate(z=z, do_sample=False, max_new_tokens=steps, eos_token_id=None)
+    assert torch.equal(generated, ids)
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_save_and_load(family, batch, z, tmp_path):
+    model = make(family, vocab_size=V + 3)  # three more than the pretrained vocabulary
+    model.save_pretrained(tmp_path)
+    again = TextVAEModel.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(again.distortion(*batch, z[None]), model.distortion(*batch, z[None]))

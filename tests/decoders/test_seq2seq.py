@@ -1,0 +1,70 @@
+"""Decoders of encoder-decoders: what they attend to is made of z."""
+
+import pytest
+import torch
+
+from tests.pretrained import SEQ2SEQ
+from textvae.configuration import TextVAEConfig
+from textvae.modeling import TextVAEModel
+
+D, V = 4, 40
+
+
+def make(family, inject=("cross",), latent_size=D, **keys):
+    torch.manual_seed(0)
+    decoder = {"kind": "seq2seq", "name": "none", "architecture": SEQ2SEQ[family], "inject": inject} | keys
+    encoder = {"kind": "recurrent", "embedding_size": 12, "hidden_size": 10}
+    config = TextVAEConfig(vocab_size=V, encoder=encoder, latent={"size": latent_size}, decoder=decoder)
+    return TextVAEModel(config).eval()
+
+
+@pytest.fixture
+def z(batch):
+    return 2 * torch.randn(len(batch[0]), D, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("inject", [("cross",), ("cross", "embedding")], ids="+".join)
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_step_by_step_equals_the_whole(family, inject, slots, batch, z):
+    decoder = make(family, inject, latent_slots=slots).decoder
+    whole, state = decoder(batch[0], z).features, decoder.new_state()
+    steps = [decoder(batch[0][:, t : t + 1], z, state).features for t in range(batch[0].shape[1])]
+    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
+    assert (whole - decoder(batch[0], z.roll(1, 0)).features).abs().amax(-1).min() > 1e-7
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_it_is_the_pretrained_decoder(family, batch, z):
+    """Its logits are those of the whole encoder-decoder, given the same states to attend to."""
+    decoder = make(family).decoder
+    tokens = decoder.latent_tokens(z).view(len(z), -1, 16)
+    expected = decoder.backbone(decoder_input_ids=batch[0], encoder_outputs=(tokens,)).logits
+    torch.testing.assert_close(decoder.logits(decoder(batch[0], z).features), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_gradient_reaches_z(family, batch, z):
+    model = make(family).train()
+    z.requires_grad_(True)
+    model.distortion(*batch, z[None]).sum().backward()
+    assert (z.grad.abs().amax(1) > 1e-9).all()
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_generation_equals_an_argmax_loop(family, z):
+    model = make(family)
+    ids, steps = torch.full((len(z), 1), 1), 6
+    for _ in range(steps):
+        logits = model(ids, z=z).logits[:, -1]
+        logits[:, model.generation_config.suppress_tokens] = -torch.inf
+        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], 1)
+    assert torch.equal(model.generate(z=z, do_sample=False, max_new_tokens=steps, eos_token_id=None), ids)
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_save_and_load(family, batch, z, tmp_path):
+    model = make(family)
+    model.save_pretrained(tmp_path)
+    again = TextVAEModel.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(again.distortion(*batch, z[None]), model.distortion(*batch, z[None]))

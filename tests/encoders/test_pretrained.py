@@ -1,0 +1,52 @@
+"""Pretrained encoders of every family: padding, order, what is trained, save and load."""
+
+import pytest
+import torch
+
+from tests.pretrained import ENCODERS
+from textvae.configuration import TextVAEConfig
+from textvae.modeling import TextVAEModel
+
+
+def make(family, **keys):
+    torch.manual_seed(0)
+    encoder = {"kind": "pretrained", "name": "none", "architecture": ENCODERS[family]} | keys
+    decoder = {"kind": "recurrent", "embedding_size": 12, "hidden_size": 14}
+    return TextVAEModel(TextVAEConfig(vocab_size=40, encoder=encoder, latent={"size": 4}, decoder=decoder)).eval()
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+@pytest.mark.parametrize("family", ENCODERS)
+def test_padding_and_order_change_nothing(family, pooling, batch):
+    model = make(family, pooling=pooling)
+    ids, mask = batch
+    together = model.encode(ids, mask).mean
+    for row in range(len(ids)):
+        length = int(mask[row].sum())
+        alone = model.encode(ids[row : row + 1, :length], mask[row : row + 1, :length]).mean
+        torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-5)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(model.encode(ids[order], mask[order]).mean, together[order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("train", ["none", "last", "all"])
+@pytest.mark.parametrize("family", ENCODERS)
+def test_what_is_trained(family, train, batch):
+    model = make(family, train=train, last_layers=1).train()
+    model.encode(*batch).mean.square().sum().backward()
+    with_gradient = [n for n, p in model.encoder.backbone.named_parameters() if p.grad is not None]
+    if train == "none":
+        assert not with_gradient
+        assert not model.encoder.backbone.training
+    else:
+        all_names = [n for n, _ in model.encoder.backbone.named_parameters()]
+        assert 0 < len(with_gradient) <= len(all_names)
+        assert (len(with_gradient) < 0.75 * len(all_names)) == (train == "last")
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_save_and_load(family, batch, tmp_path):
+    model = make(family)
+    model.save_pretrained(tmp_path)
+    again = TextVAEModel.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(again.encode(*batch).mean, model.encode(*batch).mean)

@@ -1,0 +1,155 @@
+"""Any causal language model of transformers as a decoder.
+
+Shapes: N sentences (samples times sentences), T tokens, D latent dimensions, H features, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from textvae.decoders.base import Decoder, DecoderConfig
+from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
+from textvae.outputs import DecoderOutput
+from textvae.registry import register
+
+Injection = Literal["memory", "prefix", "embedding"]
+
+
+class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
+    """A pretrained decoder: GPT-2, Llama, Qwen, SmolLM, Gemma, Mistral and their kin.
+
+    Args:
+        inject: where z enters, any subset of memory (keys and values of its own in each layer), prefix (soft tokens
+            before the sentence) and embedding (added to every word vector).
+        latent_slots: memory slots of each layer, and tokens of the prefix.
+    """
+
+    inject: tuple[Injection, ...] = ("memory", "embedding")
+    latent_slots: int = Field(1, ge=1)
+
+    @field_validator("inject")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("name at least one of memory, prefix, embedding, each once")
+        return value
+
+
+class PretrainedState:
+    """Keys and values of z and of the tokens read so far, in the shape that `generate` expects of a cache."""
+
+    is_compileable = False
+
+    def __init__(self):
+        self.cache: DynamicCache | None = None
+        self.length = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens read so far; what stands for z does not count."""
+        return self.length
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keeps the states of the chosen beams."""
+        self.cache.reorder_cache(beam_idx)
+
+
+@register("decoder", "pretrained", PretrainedDecoderConfig)
+class PretrainedDecoder(PretrainedPart, Decoder):
+    """A causal language model that is told z.
+
+    Tokens have the positions that they had in pretraining, from 0, whatever z is put before them.
+
+    Args:
+        config: its configuration.
+        model_config: the TextVAEConfig, where the architecture is noted.
+
+    Source: Li et al. 2020 (Optimus), arXiv 2004.04092, section 3.1 (memory, embedding); Li & Liang 2021, arXiv
+    2101.00190 (prefix).
+    """
+
+    def __init__(self, config: PretrainedDecoderConfig, model_config):
+        super().__init__(config, model_config)
+        backbone = self.build_backbone(AutoModelForCausalLM, config, model_config.decoder, "model.decoder")
+        if model_config.vocab_size > backbone.get_input_embeddings().num_embeddings:
+            backbone.resize_token_embeddings(model_config.vocab_size, mean_resizing=False)
+        self.backbone = backbone
+        text = backbone.config.get_text_config()
+        if getattr(text, "final_logit_softcapping", None) or getattr(text, "logit_scale", None):
+            raise ValueError(f"model.decoder.name: {text.model_type} bends its logits, which is not supported")
+        self.inject = config.inject if self.latent_size else ()
+        self.layers, self.heads = text.num_hidden_layers, getattr(text, "num_key_value_heads", None)
+        self.heads = self.heads or text.num_attention_heads
+        self.head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        slots = config.latent_slots
+        if "memory" in self.inject:
+            self.memory = nn.Linear(self.latent_size, self.layers * 2 * slots * self.heads * self.head_size)
+        if "prefix" in self.inject:
+            self.prefix = nn.Linear(self.latent_size, slots * text.hidden_size)
+        if "embedding" in self.inject:
+            self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The backbone's word vectors."""
+        return self.backbone.get_input_embeddings()
+
+    @property
+    def softmax_weight(self) -> Tensor:
+        """(V,H)."""
+        return self.backbone.get_output_embeddings().weight
+
+    @property
+    def softmax_bias(self) -> Tensor:
+        """(V,)."""
+        bias = getattr(self.backbone.get_output_embeddings(), "bias", None)
+        return self.softmax_weight.new_zeros(len(self.softmax_weight)) if bias is None else bias
+
+    def new_state(self) -> PretrainedState:
+        """An empty state for generation."""
+        return PretrainedState()
+
+    def memory_of(self, z: Tensor) -> DynamicCache:
+        """A cache that holds the keys and values of z in each layer, or nothing where z does not enter so."""
+        cache = DynamicCache()
+        if "memory" in self.inject:
+            parts = self.memory(z).view(len(z), self.layers, 2, self.heads, -1, self.head_size)
+            for layer in range(self.layers):
+                cache.update(parts[:, layer, 0], parts[:, layer, 1], layer)
+        return cache
+
+    def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:
+        """Reads input ids.
+
+        Args:
+            ids: (N,T), padded on the right.
+            z: (N,D).
+            state: what was read before; it is updated in place.
+
+        Returns:
+            features (N,T,H) and the state.
+        """
+        past = state.length if state is not None else 0
+        cache = state.cache if past else self.memory_of(z)
+        x = self.embedding(self.drop_words(ids))
+        if "embedding" in self.inject:
+            x = x + self.latent_embedding(z)[:, None]
+        positions = torch.arange(past, past + ids.shape[1], device=ids.device)
+        slots = self.config.latent_slots if "prefix" in self.inject else 0
+        if slots:
+            # The prefix has the positions before those of the sentence.
+            positions = positions + slots
+            if not past:
+                x = torch.cat([self.prefix(z).view(len(z), slots, -1).to(x.dtype), x], 1)
+                positions = torch.cat([torch.arange(slots, device=ids.device), positions])
+        # A right-padded sentence needs no mask: a real token sees only tokens on its left.
+        output = self.backbone.base_model(
+            inputs_embeds=x, position_ids=positions[None], past_key_values=cache, use_cache=True
+        )
+        if state is not None:
+            state.cache, state.length = output.past_key_values, past + ids.shape[1]
+        return DecoderOutput(output.last_hidden_state[:, -ids.shape[1] :], state)

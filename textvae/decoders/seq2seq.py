@@ -1,0 +1,117 @@
+"""The decoder of any encoder-decoder of transformers (T5 and its kin): z is what it attends to.
+
+Shapes: N sentences (samples times sentences), T tokens, D latent dimensions, M slots, H features.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
+
+from textvae.decoders.base import Decoder, DecoderConfig
+from textvae.decoders.pretrained import PretrainedState
+from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
+from textvae.outputs import DecoderOutput
+from textvae.registry import register
+
+Injection = Literal["cross", "embedding"]
+
+
+class Seq2SeqDecoderConfig(PretrainedConfig, DecoderConfig):
+    """The decoder of a pretrained encoder-decoder.
+
+    Args:
+        inject: where z enters: cross (tokens that stand for the encoder's states) and embedding (added to every word
+            vector).
+        latent_slots: tokens of the cross-attention.
+    """
+
+    inject: tuple[Injection, ...] = ("cross",)
+    latent_slots: int = Field(4, ge=1)
+
+    @field_validator("inject")
+    @classmethod
+    def _cross(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "cross" not in value or len(set(value)) < len(value):
+            raise ValueError("name cross, which such a decoder cannot do without, and perhaps embedding, each once")
+        return value
+
+
+@register("decoder", "seq2seq", Seq2SeqDecoderConfig)
+class Seq2SeqDecoder(PretrainedPart, Decoder):
+    """Tokens made of z stand where the pretrained encoder's states stood.
+
+    With a latent size of 0 it attends to one vector of zeros.
+
+    Args:
+        config: its configuration.
+        model_config: the TextVAEConfig, where the architecture is noted.
+
+    Source: as in T5-VAE, Park & Lee 2021, arXiv 2108.02446.
+    """
+
+    def __init__(self, config: Seq2SeqDecoderConfig, model_config):
+        super().__init__(config, model_config)
+        backbone = self.build_backbone(AutoModelForSeq2SeqLM, config, model_config.decoder, "model.decoder")
+        if model_config.vocab_size > backbone.get_input_embeddings().num_embeddings:
+            backbone.resize_token_embeddings(model_config.vocab_size, mean_resizing=False)
+        self.backbone = backbone
+        self.size = backbone.config.get_text_config(decoder=True).hidden_size
+        if self.latent_size:
+            self.latent_tokens = nn.Linear(self.latent_size, config.latent_slots * self.size)
+            if "embedding" in config.inject:
+                self.latent_embedding = nn.Linear(self.latent_size, self.size, bias=False)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The backbone's word vectors."""
+        return self.backbone.get_decoder().get_input_embeddings()
+
+    @property
+    def softmax_weight(self) -> Tensor:
+        """(V,H)."""
+        return self.backbone.get_output_embeddings().weight
+
+    @property
+    def softmax_bias(self) -> Tensor:
+        """(V,); BART keeps its bias apart from the layer."""
+        bias = getattr(self.backbone, "final_logits_bias", None)
+        return self.softmax_weight.new_zeros(len(self.softmax_weight)) if bias is None else bias[0]
+
+    def new_state(self) -> PretrainedState:
+        """An empty state for generation."""
+        return PretrainedState()
+
+    def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:
+        """Reads input ids.
+
+        Args:
+            ids: (N,T), padded on the right.
+            z: (N,D).
+            state: what was read before; it is updated in place.
+
+        Returns:
+            features (N,T,H) and the state.
+        """
+        past = state.length if state is not None else 0
+        cache = None
+        if state is not None:
+            cache = state.cache if past else EncoderDecoderCache(DynamicCache(), DynamicCache())
+        x = self.embedding(self.drop_words(ids))
+        tokens = x.new_zeros(len(z), 1, self.size)
+        if self.latent_size:
+            tokens = self.latent_tokens(z).view(len(z), -1, self.size)
+            if "embedding" in self.config.inject:
+                x = x + self.latent_embedding(z)[:, None]
+        output = self.backbone.get_decoder()(
+            inputs_embeds=x, encoder_hidden_states=tokens, past_key_values=cache, use_cache=cache is not None
+        )
+        if state is not None:
+            state.cache, state.length = output.past_key_values, past + ids.shape[1]
+        features = output.last_hidden_state
+        if getattr(self.backbone.config, "scale_decoder_outputs", False):
+            features = features * self.size**-0.5  # T5 does so where its vectors are tied
+        return DecoderOutput(features, state)

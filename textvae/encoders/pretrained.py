@@ -1,0 +1,57 @@
+"""Any text encoder of transformers. Shapes: B sentences, T tokens, H features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from textvae.encoders.pooling import Pooling, PoolingKind
+from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
+from textvae.registry import register
+
+
+class PretrainedEncoderConfig(PretrainedConfig):
+    """A pretrained encoder: BERT, RoBERTa, ModernBERT, MiniLM, the encoder of T5, or a causal model.
+
+    Args:
+        pooling: last, mean, max or attention.
+    """
+
+    pooling: PoolingKind = "mean"
+
+
+@register("encoder", "pretrained", PretrainedEncoderConfig)
+class PretrainedEncoder(PretrainedPart, nn.Module):
+    """A model of transformers and pooling over its last hidden states. It reads texts with its own tokenizer.
+
+    Args:
+        config: its configuration.
+        model_config: the TextVAEConfig, where the architecture is noted.
+    """
+
+    def __init__(self, config: PretrainedEncoderConfig, model_config):
+        super().__init__()
+        self.config = config
+        self.backbone = self.build_backbone(AutoModel, config, model_config.encoder, "model.encoder")
+        self.output_size = self.backbone.config.get_text_config().hidden_size
+        self.pooling = Pooling(config.pooling, self.output_size)
+
+    def part_of(self, model: nn.Module) -> nn.Module:
+        """Of an encoder-decoder its encoder, else the model."""
+        return model.get_encoder() if model.config.is_encoder_decoder else model
+
+    def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
+        """Summarises sentences.
+
+        Args:
+            ids: (B,T), of the encoder's own tokenizer.
+            mask: (B,T), 1 for tokens and 0 for padding on the right.
+            word_vectors: not read.
+
+        Returns:
+            (B,H).
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train != "none"):
+            states = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        return self.pooling(states, mask)

