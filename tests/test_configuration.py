@@ -61,7 +61,7 @@ def test_is_its_own_text_configuration():
             {"encoder": {"kind": "recurent"}},
             "model.encoder.kind: unknown encoder 'recurent'; did you mean 'recurrent'?",
         ),
-        ({"encoder": {}}, "model.encoder.kind: this key is required; known: recurrent, transformer"),
+        ({"encoder": {}}, "model.encoder.kind: this key is required; known: pretrained, recurrent, transformer"),
         ({"encoder": 3}, "model.encoder: 3 is not a mapping of keys to values"),
         (
             {"encoder": {"kind": "recurrent", "hiden_size": 3}},

@@ -91,7 +91,7 @@ def batches(tokenizer, texts):
     def draw(epoch, seed=0, size=7, workers=0):
         sampler = LengthGroupedSampler(rows.rows["length"][:], size, seed=5, numbered=True)
         sampler.set_epoch(epoch)
-        collate = Collator(0, make(tokenizer, seed, drop=0.2, swap=0.3, shuffle=2))
+        collate = Collator(0, noise=make(tokenizer, seed, drop=0.2, swap=0.3, shuffle=2))
         loader = torch.utils.data.DataLoader(rows, size, sampler=sampler, collate_fn=collate, num_workers=workers)
         return {
             tuple(ids[mask.bool()].tolist()): encoder_ids[encoder_mask.bool()].tolist()

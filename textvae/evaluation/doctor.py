@@ -17,7 +17,7 @@ from torch import Tensor
 
 from textvae.data.collator import Collator
 from textvae.data.corpus import load_corpus
-from textvae.data.encoding import encode_texts
+from textvae.data.encoding import encode_texts, text_lengths
 from textvae.evaluation.latent import ACTIVE_VARIANCE, mutual_information
 from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, length_sorted_batches
 from textvae.evaluation.run import load_run_recipe
@@ -114,7 +114,7 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
     if n < 2:
         raise ValueError("the doctor needs at least 2 validation texts: z of one text is held against another's")
     rows = np.linspace(0, len(split) - 1, n).round().astype(int)
-    dataset = encode_texts(split.select(rows)["text"][:], vae.tokenizer)
+    dataset = encode_texts(split.select(rows)["text"][:], vae.tokenizer, vae.encoder_tokenizer)
     bound = evaluate_bound(vae.model, dataset, seed=seed, bf16=bf16)
     generator = torch.Generator().manual_seed(seed)
     z = torch.empty(n, vae.latent_size)
@@ -178,10 +178,10 @@ def gain_from_z(model, dataset, z: Tensor, source: Tensor, bf16: bool | None = N
         source: (N,) whose z each text gets instead.
         bf16: precision of matrix products; None for what suits the machine.
     """
-    collate, parts = Collator(model.config.pad_token_id), torch.zeros(3, len(dataset))
-    width = max(dataset["length"][:])
+    collate, parts = Collator.of(model.config), torch.zeros(3, len(dataset))
+    width = int(text_lengths(dataset).max())
     sums, counts, other_tokens = torch.zeros(width), torch.zeros(width), 0
-    for index in length_sorted_batches(dataset["length"][:]):
+    for index in length_sorted_batches(text_lengths(dataset)):
         batch = batch_of(dataset, index, collate, model.device)
         right, wrong = (
             _end_and_word(model, batch, part[torch.from_numpy(index)].to(model.device), bf16) for part in (z, z[source])

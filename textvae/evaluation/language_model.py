@@ -14,7 +14,7 @@ import torch
 
 from textvae.configuration import TextVAEConfig
 from textvae.data.collator import Collator
-from textvae.data.encoding import encode_texts
+from textvae.data.encoding import encode_texts, text_lengths
 from textvae.data.sampler import LengthGroupedSampler
 from textvae.evaluation.likelihood import batch_of, evaluate_bound
 from textvae.hardware import autocast
@@ -141,5 +141,5 @@ def train_language_model(
 
 def ppl(model: TextVAEModel, dataset, bf16: bool | None = None) -> float | None:
     """exp(total nats / total predicted tokens); None beyond what a float holds."""
-    nll = evaluate_bound(model, dataset, bf16=bf16).nll.double().sum() / sum(dataset["length"][:])
+    nll = evaluate_bound(model, dataset, bf16=bf16).nll.double().sum() / int(text_lengths(dataset).sum())
     return math.exp(nll) if nll < 700 else None

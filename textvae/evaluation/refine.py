@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from textvae.data.collator import Collator
+from textvae.data.encoding import text_lengths
 from textvae.evaluation.likelihood import Bound, batch_of, evaluating, length_sorted_batches
 from textvae.hardware import autocast
 from textvae.latent import DiagonalGaussian, kl
@@ -45,10 +46,10 @@ def refined_bound(
 
     Source: Kim et al. 2018, arXiv 1802.02550, algorithm 1, at evaluation only (and with Adam).
     """
-    collate, device, n = Collator(model.config.pad_token_id), model.device, len(dataset)
+    collate, device, n = Collator.of(model.config), model.device, len(dataset)
     generator = torch.Generator(device).manual_seed(seed)
     distortion, rate = torch.zeros(n), torch.zeros(n)
-    for index in length_sorted_batches(dataset["length"][:]):
+    for index in length_sorted_batches(text_lengths(dataset)):
         batch, rows = batch_of(dataset, index, collate, device), torch.from_numpy(index)
         # Recurrent kernels of cuDNN give no gradient in evaluation mode.
         with evaluating(model), autocast(device, bf16), torch.backends.cudnn.flags(enabled=False):
