@@ -129,9 +129,10 @@ def print_json(value: Any) -> None:
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """The numbers that are defined as a table on stdout."""
-    for key, value in metrics.items():
-        if value is not None:
-            print(f"{key:<24}{f'{value:.4f}' if isinstance(value, float) else value}")
+    shown = {key: value for key, value in metrics.items() if value is not None}
+    width = max(len(key) for key in shown) + 2
+    for key, value in shown.items():
+        print(f"{key:<{width}}{f'{value:.4f}' if isinstance(value, float) else value}")
 
 
 def indent(text: str, mark: str) -> str:
