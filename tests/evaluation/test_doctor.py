@@ -11,7 +11,7 @@ from torch import nn
 from tests.tiny import tiny_recipe, train_tiny
 from textvae import TextVAE, TextVAEConfig, TextVAEModel
 from textvae.data.encoding import encode_texts
-from textvae.decoders.base import Decoder, DecoderConfig
+from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.evaluation.doctor import (
     advice,
     derangement,
@@ -174,7 +174,7 @@ def test_below_the_cap(examined, model):
     assert found["mutual_information_at_cap"] is False
 
 
-class PositionalConfig(DecoderConfig):
+class PositionalConfig(VocabularyDecoderConfig):
     """What z tells a decoder of the test."""
 
     knows: str = "word"
@@ -182,7 +182,7 @@ class PositionalConfig(DecoderConfig):
 
 
 @register("decoder", "positional", PositionalConfig)
-class Positional(Decoder):
+class Positional(VocabularyDecoder):
     """z = (length, word), both read off it exactly; told of the first words, of all words, or of the length alone."""
 
     def __init__(self, config, model_config):
