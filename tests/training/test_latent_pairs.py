@@ -78,9 +78,9 @@ def test_importance_weighted_nll_by_integration(posterior, prior, batch, space_o
     torch.manual_seed(3)
     model = TextVAEModel(TextVAEConfig(vocab_size=30, encoder=small, decoder=small, latent=latent)).eval()
     if posterior in ("gaussian", "flow"):
-        torch.nn.init.constant_(
-            model.posterior.logvar.bias, 4.0 if prior == "flow" else 2.0
-        )  # a proposal wider than what it is to find
+        torch.nn.init.constant_(model.posterior.logvar.bias, 4.0 if prior == "flow" else 2.0)
+    if prior == "vamp":
+        torch.nn.init.normal_(model.prior.pseudo_inputs, std=0.3)  # as far apart as summaries are
     rows = [[i for i in row if i] for row in batch[0].tolist()][:3]
     dataset = Dataset.from_dict({"ids": rows, "length": [len(row) - 1 for row in rows]})
     with torch.no_grad():
