@@ -83,10 +83,10 @@ class Elbo(Objective):
         config = self.config
         beta = beta_at(config.beta, progress)
         distortion = output.distortion.mean()
-        # A language model, a posterior without density, a plain autoencoder: there is no rate to charge.
-        if output.q is None or output.rate is None or beta == 0:
+        if output.q is None or output.rate is None:  # a language model, a posterior without density
             return ObjectiveOutput(distortion, beta)
+        # Before beta is looked at, so that what cannot be clamped is refused at the first step.
         rate = free_bits_penalty(
             output.rate, output.rate_per_dimension, config.free_bits, config.free_bits_per, config.free_bits_over
         )
-        return ObjectiveOutput(distortion + beta * rate, beta)
+        return ObjectiveOutput(distortion + beta * rate if beta else distortion, beta)
