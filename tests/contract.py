@@ -6,18 +6,21 @@ from torch import nn
 from textvae import registry
 from textvae.modeling import TextVAEModel
 
-
 # Parts that need a model of transformers: they have contract tests of their own.
 PRETRAINED = {"pretrained", "seq2seq"}
 
 
+def kinds_of_the_package(family: str) -> list[str]:
+    """The registered kinds that neither a test has added nor a pretrained model is needed for."""
+    parts = registry._PARTS[family]
+    kinds = [kind for kind in registry.kinds(family) if parts[kind][0].__module__.startswith("textvae.")]
+    return [kind for kind in kinds if kind not in PRETRAINED]
+
+
 def variants(family: str, named: dict[str, dict]) -> dict[str, dict]:
     """The named configurations, and the defaults of every kind of the package that none of them uses."""
-    used = {config["kind"] for config in named.values()} | PRETRAINED
-    ours = [
-        kind for kind in registry.kinds(family) if registry._PARTS[family][kind][0].__module__.startswith("textvae.")
-    ]
-    return named | {kind: {"kind": kind} for kind in ours if kind not in used}
+    used = {config["kind"] for config in named.values()}
+    return named | {kind: {"kind": kind} for kind in kinds_of_the_package(family) if kind not in used}
 
 
 def assert_gradient_everywhere(module: nn.Module) -> None:

@@ -7,6 +7,7 @@ import sys
 import pytest
 from pydantic import Field
 
+from tests.contract import kinds_of_the_package
 from textvae import registry
 from textvae.validation import Section
 
@@ -66,7 +67,7 @@ def test_resolve_fills_in_defaults_and_leaves_its_input_alone(toy):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_resolving_twice_changes_nothing(family):
-    for kind in registry.kinds(family):
+    for kind in kinds_of_the_package(family):
         once = registry.resolve(family, kind, family)
         assert registry.resolve(family, once, family) == once
 
@@ -84,10 +85,13 @@ def test_unknown_family():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("toi", "model.encoder.kind: unknown encoder 'toi'; did you mean 'toy'? known: recurrent, toy, transformer"),
-        ({"kind": "zzz"}, "model.encoder.kind: unknown encoder 'zzz'; known: recurrent, toy, transformer"),
+        (
+            "toi",
+            "model.encoder.kind: unknown encoder 'toi'; did you mean 'toy'? known: pretrained, recurrent, toy, transformer",
+        ),
+        ({"kind": "zzz"}, "model.encoder.kind: unknown encoder 'zzz'; known: pretrained, recurrent, toy, transformer"),
         ({"kind": ["toy"]}, "model.encoder.kind: unknown encoder ['toy']; "),
-        ({"size": 3}, "model.encoder.kind: this key is required; known: recurrent, toy, transformer"),
+        ({"size": 3}, "model.encoder.kind: this key is required; known: pretrained, recurrent, toy, transformer"),
         ({"kind": "toy", "sise": 3}, "model.encoder.sise: unknown key; did you mean 'size'? known: name, size"),
         ({"kind": "toy", "size": 0}, "model.encoder.size: 0 is not allowed; "),
         (7, "model.encoder: 7 is not a mapping of keys to values"),
@@ -102,7 +106,7 @@ def test_messages(toy, values, message):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_key_is_read_by_the_part_it_belongs_to(family):
-    for kind in registry.kinds(family):
+    for kind in kinds_of_the_package(family):
         part, config_class = registry._PARTS[family][kind]
         modules = [sys.modules[cls.__module__] for cls in part.__mro__ if cls.__module__.startswith("textvae.")]
         source = "\n".join(inspect.getsource(module) for module in modules)

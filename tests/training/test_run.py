@@ -427,6 +427,8 @@ def test_plain_language_model(short):
     """The same code with a latent of size 0: trained, measured, sampled, written up."""
     run = short("model.latent.size=0")
     undefined = {"rate", "mutual_information", "mutual_information_cap", "active_units", "iw_samples"} | {
+        "mutual_information_sentences",
+        "marginal_kl",
         "reconstruction_bleu",
         "bleu_signature",
         "token_accuracy",

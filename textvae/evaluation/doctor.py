@@ -106,11 +106,14 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         The keys that docs/metrics.md lists under "textvae doctor".
 
     Raises:
-        ValueError: a plain language model, or fewer than two texts.
+        ValueError: a plain language model, a posterior without density, or fewer than two texts.
     """
     start, n = time.time(), min(len(split), MOST_TEXTS)
     if not vae.latent_size:
         raise ValueError("this run is a plain language model (model.latent.size is 0): it has no posterior to examine")
+    if not vae.model.posterior.has_density:
+        kind = vae.model.config.latent["posterior"]["kind"]
+        raise ValueError(f"a {kind} posterior has no density and no rate: there is nothing that could collapse")
     if n < 2:
         raise ValueError("the doctor needs at least 2 validation texts: z of one text is held against another's")
     rows = np.linspace(0, len(split) - 1, n).round().astype(int)
