@@ -85,10 +85,7 @@ def test_unknown_family():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (
-            "toi",
-            "model.encoder.kind: unknown encoder 'toi'; did you mean 'toy'? known: pretrained, recurrent, toy, transformer",
-        ),
+        ("toi", "model.encoder.kind: unknown encoder 'toi'; did you mean 'toy'? known: pretrained, recurrent, toy"),
         ({"kind": "zzz"}, "model.encoder.kind: unknown encoder 'zzz'; known: pretrained, recurrent, toy, transformer"),
         ({"kind": ["toy"]}, "model.encoder.kind: unknown encoder ['toy']; "),
         ({"size": 3}, "model.encoder.kind: this key is required; known: pretrained, recurrent, toy, transformer"),
