@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from textvae.layers.dropout import LockedDropout, embed, recurrent
+from textvae.layers.dropout import LockedDropout, embed, kept_weights, recurrent
 
 
 @pytest.fixture(autouse=True)
@@ -67,17 +67,29 @@ def test_weight_dropout_is_the_layer_with_some_weights_at_zero(cell, given, monk
     layer, x = CELLS[cell](5, 7, batch_first=True), torch.randn(3, 4, 5)
     first = torch.randn(1, 3, 7) if given else None
     state = (first, 2 * first) if given and cell == "lstm" else first
-    draws = torch.rand_like(layer.weight_hh_l0)
-    monkeypatch.setattr(torch, "rand_like", lambda weight: draws)
+    mask = kept_weights(layer.weight_hh_l0, 0.3)
+    monkeypatch.setattr("textvae.layers.dropout.kept_weights", lambda weight, p: mask)
     outputs, last = recurrent(layer, x, state, 0.3)
     thinned = CELLS[cell](5, 7, batch_first=True)
     thinned.load_state_dict(layer.state_dict())
     with torch.no_grad():
-        thinned.weight_hh_l0[draws < 0.3] = 0
-        thinned.weight_hh_l0[draws >= 0.3] /= 0.7
+        thinned.weight_hh_l0 *= mask
     expected, expected_last = thinned(x, state)
     torch.testing.assert_close(outputs, expected)
     torch.testing.assert_close(last, expected_last)
+
+
+@pytest.mark.parametrize("p", [1 / 256, 0.3, 0.5, 0.9])
+def test_kept_weights(p):
+    mask, p = kept_weights(torch.empty(700, 1001), p), round(256 * p) / 256
+    assert (mask == 0).float().mean().item() == pytest.approx(p, abs=0.003)
+    assert mask.mean().item() == pytest.approx(1, abs=0.02)
+    assert len(mask.unique()) == 2
+    # Bytes of one draw are independent: the share of neighbours that are both dropped is the product.
+    zero = (mask == 0).float()
+    assert (zero[:, 1:] * zero[:, :-1]).mean().item() == pytest.approx(p * p, abs=0.003)
+    assert not torch.equal(mask, kept_weights(mask, p))
+    torch.testing.assert_close(mask.max().item(), 1 / (1 - p))
 
 
 @pytest.mark.parametrize("cell", CELLS)
