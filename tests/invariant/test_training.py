@@ -30,6 +30,7 @@ VARIANTS = {
     "infovae": ("objective={kind: infovae}", *DROPOUT),
     "iwae": ("objective={kind: iwae, num_samples: 3}", *DROPOUT),
     "adversarial": ("objective={kind: adversarial, hidden_size: 16}", *DROPOUT),
+    "aggressive": ("training.aggressive=true", *DROPOUT),
     "noise": ("data.noise={drop: 0.2, blank: 0.1, swap: 0.1, shuffle: 2}", *DROPOUT),
     "end of an epoch": ("training.per_device_train_batch_size=65", *DROPOUT),
 }

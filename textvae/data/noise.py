@@ -67,8 +67,8 @@ class NumberedRows(Dataset):
         return len(self.rows)
 
     def __getitem__(self, number: int) -> dict:
-        return {"ids": self.rows[number % len(self)]["ids"], "draw": number}
+        return {**self.rows[number % len(self)], "draw": number}
 
     def __getitems__(self, numbers: list[int]) -> list[dict]:
-        rows = self.rows[[number % len(self) for number in numbers]]["ids"]
-        return [{"ids": ids, "draw": number} for ids, number in zip(rows, numbers, strict=True)]
+        rows = self.rows.__getitems__([number % len(self) for number in numbers])
+        return [{**row, "draw": number} for row, number in zip(rows, numbers, strict=True)]

@@ -26,6 +26,8 @@ class TextVAETrainingArguments(TrainingArguments):
         early_stopping_patience: evaluations without improvement, after the warm-up of beta, that end training;
             0 turns it off.
         log_reconstructions: validation texts whose reconstruction is logged at each evaluation.
+        aggressive: before each update of the decoder, train the encoder alone until it no longer gains, as long as
+            mutual information on validation rises from evaluation to evaluation; see textvae/training/aggressive.py.
         stages: trainings one after the other, each with `max_steps` and, where they are to differ, `objective`,
             `reset` and `learning_rate`; see textvae/training/stages.py. Used by `train`; a trainer runs one.
 
@@ -39,6 +41,7 @@ class TextVAETrainingArguments(TrainingArguments):
     early_stopping_patience: int = 0
     log_reconstructions: int = 2
     stages: list | None = None
+    aggressive: bool = False
 
     max_steps: int = 3000
     per_device_train_batch_size: int = 64

@@ -20,10 +20,11 @@ from textvae.data.config import NoiseConfig
 from textvae.data.encoding import text_lengths
 from textvae.data.noise import Noise, NumberedRows
 from textvae.data.sampler import LengthGroupedSampler
-from textvae.evaluation.latent import active_units
+from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
 from textvae.objectives import Objective
+from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.ema import WeightAverage
 from textvae.training.updates import ObjectiveOptimizer
@@ -76,6 +77,8 @@ class TextVAETrainer(Trainer):
         self.encoder_tokenizer = encoder_tokenizer
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
+        if args.aggressive and not (model.config.latent_size and model.posterior.has_density):
+            raise ValueError("training.aggressive: true needs a posterior, with a density; this model has none")
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
         if trains_objective and args.fp16:
             raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
@@ -84,7 +87,7 @@ class TextVAETrainer(Trainer):
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
         self._looked_collapsed = self._collapse_reported = False
-        self.add_callback(_AfterStep(self))
+        self.add_callback(_AroundStep(self))
         # Both print to stdout; callers show progress in their own way.
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
@@ -126,6 +129,26 @@ class TextVAETrainer(Trainer):
         self._sums["beta"] = result.beta
         loss = result.loss * (sentences / (num_items_in_batch or sentences))
         return (loss, output) if return_outputs else loss
+
+    # ---- Aggressive training of the encoder ----
+
+    @property
+    def aggressive(self) -> bool:
+        """Whether the encoder is trained alone before each update."""
+        return self.args.aggressive and is_aggressive(self.state.log_history)
+
+    def before_update(self) -> None:
+        """Trains the encoder alone where that is asked for."""
+        if self.aggressive:
+            sentences = self.args.train_batch_size * self.args.gradient_accumulation_steps
+            self._count(inner_updates=train_encoder(self) * sentences)  # logged as a mean over sentences
+
+    def training_step(self, *args, **kwargs) -> torch.Tensor:
+        """As in transformers; an update that follows others of the encoder alone leaves the encoder as it is."""
+        loss = super().training_step(*args, **kwargs)
+        if self.aggressive:
+            forget(sides(self.model)[0])
+        return loss
 
     def _count(self, **values) -> None:
         for name, value in values.items():
@@ -183,6 +206,8 @@ class TextVAETrainer(Trainer):
             if bound.rate is not None:
                 metrics["rate"] = float(bound.rate.double().mean())
             metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
+            if self.args.aggressive:
+                metrics["mutual_information"] = latent_information(bound)["mutual_information"]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics[f"{metric_key_prefix}_seconds"] = time.time() - start
         self.log(dict(metrics))
@@ -324,11 +349,14 @@ def _data_seed(args: TextVAETrainingArguments) -> int:
     return args.seed if args.data_seed is None else args.data_seed
 
 
-class _AfterStep(TrainerCallback):
-    """Calls what has to be done after each update."""
+class _AroundStep(TrainerCallback):
+    """Calls what has to be done before and after each update."""
 
     def __init__(self, trainer: TextVAETrainer):
         self.trainer = trainer
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.trainer.before_update()
 
     def on_step_end(self, args, state, control, **kwargs):
         self.trainer.after_update()

@@ -1,0 +1,94 @@
+"""Aggressive training: who moves when, when it stops, and when it ends for good."""
+
+import pytest
+import torch
+
+from tests.training.test_trainer import make_trainer, sentences, weights  # noqa: F401 - fixtures
+from textvae.training import aggressive
+from textvae.training.aggressive import is_aggressive, sides
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], True), ([1.0], True), ([1.0, 2.0, 2.5], True), ([1.0, 2.0, 2.0], False), ([2.0, 1.0, 3.0, 4.0], False)],
+)
+def test_it_ends_for_good_when_information_no_longer_rises(values, expected):
+    history = [row for value in values for row in ({"loss": 1.0}, {"eval_mutual_information": value, "step": 1})]
+    assert is_aggressive(history) == expected
+
+
+def test_every_parameter_is_on_one_side(make_trainer):  # noqa: F811
+    model = make_trainer().model
+    inner, outer = sides(model)
+    assert {id(p) for p in inner} == {id(p) for part in (model.encoder, model.posterior) for p in part.parameters()}
+    assert {id(p) for p in inner + outer} == {id(p) for p in model.parameters()}
+    assert len(inner) + len(outer) == len(list(model.parameters()))
+
+
+class Watch(aggressive.nn.Identity):
+    """Notes which side has moved, before and after the update of the decoder."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.moved, self.counts = [], []
+        train_encoder = aggressive.train_encoder
+
+        def watched(trainer):
+            before = weights(trainer.model)
+            self.counts.append(train_encoder(trainer))
+            self.after = weights(trainer.model)
+            self.note(before, self.after)
+            return self.counts[-1]
+
+        monkeypatch.setattr("textvae.training.trainer.train_encoder", watched)
+
+    def note(self, before, after):
+        parts = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+        self.moved.append(parts)
+
+
+def test_the_encoder_moves_before_the_update_and_the_rest_in_it(make_trainer, monkeypatch):  # noqa: F811
+    watch = Watch(monkeypatch)
+
+    class Noting(type(make_trainer())):
+        def after_update(self):
+            watch.note(watch.after, weights(self.model))
+            super().after_update()
+
+    trainer = make_trainer(
+        cls=Noting, aggressive=True, max_steps=3, per_device_train_batch_size=8, learning_rate=1e-2, logging_steps=1
+    )
+    trainer.train()
+    assert watch.moved == [{"encoder", "posterior"}, {"decoder"}] * 3
+    logged = [row["inner_updates"] for row in trainer.state.log_history if "inner_updates" in row]
+    assert logged == pytest.approx(watch.counts)
+
+
+def test_it_stops_when_the_encoder_gains_nothing(make_trainer, monkeypatch):  # noqa: F811
+    """With a learning rate of next to nothing, one window's loss is as good as the next one's."""
+    monkeypatch.setattr(aggressive, "LOOK_EVERY", 2)
+    monkeypatch.setattr(aggressive, "MOST", 40)
+    watch = Watch(monkeypatch)
+    make_trainer(aggressive=True, max_steps=4, per_device_train_batch_size=8, learning_rate=1e-12).train()
+    assert all(count % 2 == 0 or count == 40 for count in watch.counts)
+    assert min(watch.counts) < 12
+    assert min(watch.counts) >= 4  # the first window has nothing to be compared with
+
+
+def test_it_ends_at_an_evaluation(make_trainer, monkeypatch):  # noqa: F811
+    watch = Watch(monkeypatch)
+    values = iter([1.0, 2.0, 1.5, 3.0, 4.0])
+    monkeypatch.setattr(
+        "textvae.training.trainer.latent_information", lambda bound: {"mutual_information": next(values)}
+    )
+    trainer = make_trainer(
+        aggressive=True, max_steps=5, per_device_train_batch_size=8, eval_strategy="steps", eval_steps=1
+    )
+    trainer.train()
+    assert len(watch.counts) == 3
+    assert not trainer.aggressive
+
+
+def test_needs_a_posterior(make_trainer):  # noqa: F811
+    with pytest.raises(ValueError, match=r"training\.aggressive: true needs a posterior"):
+        make_trainer(aggressive=True, latent_size=0)
