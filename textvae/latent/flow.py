@@ -77,7 +77,7 @@ def coupling_layers(config: FlowConfig, size: int, context: int = 0) -> nn.Modul
     hidden = (config.hidden_size, config.hidden_size)
     # zuko reads numbers off its masks, which from_pretrained would leave empty.
     with torch.device("cpu"):
-        return LazyComposedTransform(
+        flow = LazyComposedTransform(
             *(
                 GeneralCouplingTransform(
                     size,
@@ -90,6 +90,12 @@ def coupling_layers(config: FlowConfig, size: int, context: int = 0) -> nn.Modul
                 for layer in range(config.num_layers)
             )
         )
+    for layer in flow.transforms:
+        # Training begins at the identity, that is with a Gaussian.
+        linear = [module for module in layer.modules() if isinstance(getattr(module, "weight", None), nn.Parameter)]
+        for module in linear[-1:]:
+            module.starts_at_zero = True
+    return flow
 
 
 @contextlib.contextmanager
