@@ -58,8 +58,42 @@ class PretrainedState:
         self.cache.reorder_cache(beam_idx)
 
 
+class BackboneDecoder(PretrainedPart, Decoder):
+    """What decoders around a pretrained model share: its vocabulary, its softmax layer, the state.
+
+    A subclass gives `embedding`, `own_bias` (of the softmax, or None) and `forward`.
+
+    Args:
+        config: its configuration.
+        model_config: the TextVAEConfig, where the architecture is noted.
+        auto_class: of transformers, by which the model is built.
+    """
+
+    def __init__(self, config, model_config, auto_class):
+        super().__init__(config, model_config)
+        backbone = self.build_backbone(auto_class, config, model_config.decoder, "model.decoder")
+        if model_config.vocab_size > backbone.get_input_embeddings().num_embeddings:
+            backbone.resize_token_embeddings(model_config.vocab_size, mean_resizing=False)
+        self.backbone = backbone
+
+    @property
+    def softmax_weight(self) -> Tensor:
+        """(V,H)."""
+        return self.backbone.get_output_embeddings().weight
+
+    @property
+    def softmax_bias(self) -> Tensor:
+        """(V,), zeros where the model has none."""
+        bias = self.own_bias
+        return self.softmax_weight.new_zeros(len(self.softmax_weight)) if bias is None else bias
+
+    def new_state(self) -> PretrainedState:
+        """An empty state for generation."""
+        return PretrainedState()
+
+
 @register("decoder", "pretrained", PretrainedDecoderConfig)
-class PretrainedDecoder(PretrainedPart, Decoder):
+class PretrainedDecoder(BackboneDecoder):
     """A causal language model that is told z.
 
     Tokens have the positions that they had in pretraining, from 0, whatever z is put before them.
@@ -73,12 +107,8 @@ class PretrainedDecoder(PretrainedPart, Decoder):
     """
 
     def __init__(self, config: PretrainedDecoderConfig, model_config):
-        super().__init__(config, model_config)
-        backbone = self.build_backbone(AutoModelForCausalLM, config, model_config.decoder, "model.decoder")
-        if model_config.vocab_size > backbone.get_input_embeddings().num_embeddings:
-            backbone.resize_token_embeddings(model_config.vocab_size, mean_resizing=False)
-        self.backbone = backbone
-        text = backbone.config.get_text_config()
+        super().__init__(config, model_config, AutoModelForCausalLM)
+        text = self.backbone.config.get_text_config()
         if getattr(text, "final_logit_softcapping", None) or getattr(text, "logit_scale", None):
             raise ValueError(f"model.decoder.name: {text.model_type} bends its logits, which is not supported")
         self.inject = config.inject if self.latent_size else ()
@@ -99,19 +129,9 @@ class PretrainedDecoder(PretrainedPart, Decoder):
         return self.backbone.get_input_embeddings()
 
     @property
-    def softmax_weight(self) -> Tensor:
-        """(V,H)."""
-        return self.backbone.get_output_embeddings().weight
-
-    @property
-    def softmax_bias(self) -> Tensor:
-        """(V,)."""
-        bias = getattr(self.backbone.get_output_embeddings(), "bias", None)
-        return self.softmax_weight.new_zeros(len(self.softmax_weight)) if bias is None else bias
-
-    def new_state(self) -> PretrainedState:
-        """An empty state for generation."""
-        return PretrainedState()
+    def own_bias(self) -> Tensor | None:
+        """(V,) of the softmax layer, or None."""
+        return getattr(self.backbone.get_output_embeddings(), "bias", None)
 
     def memory_of(self, z: Tensor) -> DynamicCache:
         """A cache that holds the keys and values of z in each layer, or nothing where z does not enter so."""

@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
-from textvae.decoders.base import Decoder, DecoderConfig
-from textvae.decoders.pretrained import PretrainedState
-from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
+from textvae.decoders.base import DecoderConfig
+from textvae.decoders.pretrained import BackboneDecoder, PretrainedState
+from textvae.layers.pretrained import PretrainedConfig
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 
@@ -41,7 +41,7 @@ class Seq2SeqDecoderConfig(PretrainedConfig, DecoderConfig):
 
 
 @register("decoder", "seq2seq", Seq2SeqDecoderConfig)
-class Seq2SeqDecoder(PretrainedPart, Decoder):
+class Seq2SeqDecoder(BackboneDecoder):
     """Tokens made of z stand where the pretrained encoder's states stood.
 
     With a latent size of 0 it attends to one vector of zeros.
@@ -54,12 +54,8 @@ class Seq2SeqDecoder(PretrainedPart, Decoder):
     """
 
     def __init__(self, config: Seq2SeqDecoderConfig, model_config):
-        super().__init__(config, model_config)
-        backbone = self.build_backbone(AutoModelForSeq2SeqLM, config, model_config.decoder, "model.decoder")
-        if model_config.vocab_size > backbone.get_input_embeddings().num_embeddings:
-            backbone.resize_token_embeddings(model_config.vocab_size, mean_resizing=False)
-        self.backbone = backbone
-        self.size = backbone.config.get_text_config(decoder=True).hidden_size
+        super().__init__(config, model_config, AutoModelForSeq2SeqLM)
+        self.size = self.backbone.config.get_text_config(decoder=True).hidden_size
         if self.latent_size:
             self.latent_tokens = nn.Linear(self.latent_size, config.latent_slots * self.size)
             if "embedding" in config.inject:
@@ -71,19 +67,10 @@ class Seq2SeqDecoder(PretrainedPart, Decoder):
         return self.backbone.get_decoder().get_input_embeddings()
 
     @property
-    def softmax_weight(self) -> Tensor:
-        """(V,H)."""
-        return self.backbone.get_output_embeddings().weight
-
-    @property
-    def softmax_bias(self) -> Tensor:
-        """(V,); BART keeps its bias apart from the layer."""
+    def own_bias(self) -> Tensor | None:
+        """(V,) or None; BART keeps it apart from the softmax layer."""
         bias = getattr(self.backbone, "final_logits_bias", None)
-        return self.softmax_weight.new_zeros(len(self.softmax_weight)) if bias is None else bias[0]
-
-    def new_state(self) -> PretrainedState:
-        """An empty state for generation."""
-        return PretrainedState()
+        return None if bias is None else bias[0]
 
     def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:
         """Reads input ids.
