@@ -191,9 +191,6 @@ class Positional(VocabularyDecoder):
         self.softmax.weight.data = torch.eye(vocabulary)
         self.knows = config.knows
 
-    def new_state(self):
-        raise NotImplementedError
-
     def forward(self, ids, z, state=None):
         position = torch.arange(ids.shape[1])[None]
         features = torch.zeros(*ids.shape, len(self.softmax_bias))

@@ -16,6 +16,7 @@ from textvae.data.corpus import Corpus
 from textvae.data.files import clean
 
 COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
+OWN_COLUMNS = {"encoder_ids": List(Value("int32"))}
 
 
 def encode_corpus(
@@ -36,11 +37,18 @@ def encode_corpus(
     Raises:
         ValueError: dropping leaves no training text.
     """
-    splits = DatasetDict({name: _encode_split(split, name, tokenizer) for name, split in corpus.splits.items()})
+    splits = DatasetDict(
+        {
+            name: _add_columns(split, _encoder(tokenizer), COLUMNS, f"Tokenizing {name}")
+            for name, split in corpus.splits.items()
+        }
+    )
     if max_length is not None and "train" in splits:
         splits["train"] = _limit(splits["train"], corpus, max_length, overlong)
     if encoder_tokenizer is not None:
-        splits = DatasetDict({name: _add_encoder_ids(split, name, encoder_tokenizer) for name, split in splits.items()})
+        encode = _own_encoder(encoder_tokenizer)
+        for name, split in splits.items():
+            splits[name] = _add_columns(split, encode, OWN_COLUMNS, f"Tokenizing {name} for the encoder")
     return splits
 
 
@@ -56,13 +64,9 @@ def text_lengths(dataset: Dataset) -> np.ndarray:
     return dataset.with_format("arrow")["length"][:].to_numpy()
 
 
-def _encode_split(split: Dataset, name: str, tokenizer) -> Dataset:
+def _add_columns(split: Dataset, encode: Callable[[pa.Table], pa.Table], columns: dict, title: str) -> Dataset:
     encoded = split.with_format("arrow").map(
-        _encoder(tokenizer),
-        batched=True,
-        batch_size=4000,
-        features=Features({**split.features, **COLUMNS}),
-        desc=f"Tokenizing {name}",
+        encode, batched=True, batch_size=4000, features=Features({**split.features, **columns}), desc=title
     )
     return encoded.with_format(None)
 
@@ -86,17 +90,6 @@ def _encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
         )
 
     return encode
-
-
-def _add_encoder_ids(split: Dataset, name: str, tokenizer) -> Dataset:
-    encoded = split.with_format("arrow").map(
-        _own_encoder(tokenizer),
-        batched=True,
-        batch_size=4000,
-        features=Features({**split.features, "encoder_ids": List(Value("int32"))}),
-        desc=f"Tokenizing {name} for the encoder",
-    )
-    return encoded.with_format(None)
 
 
 def _own_encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:

@@ -67,9 +67,7 @@ def length_sorted_batches(lengths, copies: int = 1) -> Iterator[np.ndarray]:
 
 def batch_of(dataset, index: np.ndarray, collate: Collator, device: torch.device) -> dict[str, Tensor]:
     """The texts of a split at these indices as a batch on the model's device."""
-    columns = dataset.select_columns([name for name in ("ids", "encoder_ids") if name in dataset.column_names])
-    rows = columns[index.tolist()]
-    rows = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+    rows = dataset.__getitems__(index.tolist())
     return {name: tensor.to(device) for name, tensor in collate(rows).items()}
 
 
