@@ -1,6 +1,6 @@
 """The benchmark's reference: same loss, same course of training; its text and its counts."""
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 
@@ -14,15 +14,9 @@ from textvae.latent import kl
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
-def load(name):
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
-benchmark, PlainVAE = load("benchmark"), load("reference_step").PlainVAE
+sys.path.append(str(SCRIPTS))
+parent, benchmark = importlib.import_module("benchmark"), importlib.import_module("benchmark_work")
+PlainVAE = importlib.import_module("reference_step").PlainVAE
 
 
 @pytest.fixture(params=["ptb-lstm-256", "ptb-gru-256", "ptb-transformer-256"])
@@ -115,3 +109,11 @@ def test_law_of_perplexity():
     law = benchmark._law_of_perplexity(90.0)
     assert law.sum() == pytest.approx(1)
     assert np.exp(-(law * np.log(law)).sum()) == pytest.approx(90, rel=1e-6)
+
+
+def test_the_guard_compares_ratios_and_never_times():
+    figures = {"ratio": 3.0, "tokens_per_second": 9000.0, "roofline_share": 0.4}
+    before = {"train": {"ptb-lstm-256": {"ratio": 4.0, "tokens_per_second": 90_000.0, "roofline_share": 0.45}}}
+    fallen = parent.worse({"train": {"ptb-lstm-256": figures}, "iw": {}}, before)
+    assert fallen == ["train ptb-lstm-256: ratio is 3 and was 4"]
+    assert not parent.worse(before, before)

@@ -443,3 +443,70 @@ def test_recipes_of_the_working_folder_come_first(tmp_path, monkeypatch):
     Path("configs").mkdir()
     Path("configs/ptb_lstm_lstm.yaml").write_text("tokenizer: {kind: char}")
     assert load_recipe("ptb_lstm_lstm").tokenizer.kind == "char"
+
+
+# ---- A recipe on top of another ----
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Writes base.yaml and a recipe on top of it; gives the latter's path."""
+    (tmp_path / "base.yaml").write_text(
+        "data: {source: 'sample:headlines'}\n"
+        "model: {decoder: {kind: recurrent, hidden_size: 33, dropout: 0.2}, latent: {size: 5}}\n"
+        "objective: {free_bits: 3.0}\n"
+        "training: {max_steps: 7, seed: 3}\n"
+    )
+
+    def write(text, name="top"):
+        (tmp_path / f"{name}.yaml").write_text(text)
+        return tmp_path / f"{name}.yaml"
+
+    return write
+
+
+def test_a_recipe_says_only_what_differs_from_its_base(base):
+    recipe = load_recipe(base("base: base.yaml\nmodel: {decoder: {dropout: 0.4}}\ntraining: {seed: 4}\n"))
+    decoder = recipe.model["decoder"]
+    assert (decoder["hidden_size"], decoder["dropout"], recipe.model["latent"]["size"]) == (33, 0.4, 5)
+    assert recipe.training == {"max_steps": 7, "seed": 4}
+    assert recipe.objective["free_bits"] == 3.0
+    assert recipe.output_dir == Path("runs/top")
+
+
+def test_another_kind_stands_for_itself(base):
+    recipe = load_recipe(base("base: base.yaml\nobjective: {kind: adversarial}\nmodel: {decoder: {kind: transformer}}"))
+    assert "free_bits" not in recipe.objective
+    assert "hidden_size" in recipe.model["decoder"]
+    assert recipe.model["decoder"]["hidden_size"] != 33
+
+
+def test_overrides_come_after_the_base(base):
+    assert load_recipe(base("base: base.yaml"), ["model.decoder.dropout=0.1"]).model["decoder"]["dropout"] == 0.1
+
+
+def test_a_resolved_recipe_has_no_base(base):
+    assert "base" not in yaml.safe_load(load_recipe(base("base: base.yaml")).to_yaml())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: bas.yaml", "top.yaml: base: no such recipe: .*bas.yaml; did you mean 'base.yaml'"),
+        ("base: 3", "top.yaml: base: no such recipe"),
+        ("base: [a]", "top.yaml: base: no such recipe"),
+        ("base: middle.yaml", "top.yaml: base: .*middle.yaml has a base itself"),
+    ],
+)
+def test_a_wrong_base_is_named(base, text, message):
+    base("base: base.yaml", "middle")
+    with pytest.raises(ValueError, match=message):
+        load_recipe(base(text))
+
+
+def test_the_recipes_of_remedies_share_the_model_of_their_base():
+    plain = load_recipe("ptb_lstm_lstm")
+    remedies = [path for path in CONFIGS if path.stem.startswith("ptb_lstm_lstm_")]
+    assert len(remedies) >= 7
+    for path in remedies:
+        assert load_recipe(path).model == plain.model, path.stem

@@ -1,6 +1,8 @@
 """The scripts: the same as the commands, by public names only."""
 
 import ast
+import csv
+import importlib
 import json
 import runpy
 import sys
@@ -11,6 +13,7 @@ import yaml
 
 import textvae
 from tests.tiny import RECIPE
+from textvae.recipe import load_recipe
 
 SCRIPTS = Path(textvae.__file__).parents[1] / "scripts"
 
@@ -74,3 +77,123 @@ def test_train(script, corpus_file, tmp_path, monkeypatch):
 def test_draw_collapse(script, trained, tmp_path):
     script("draw_collapse.py", trained.folder, trained.folder, "--output", tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+# ---- Scripts that train many runs ----
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The module of the scripts that start commands; these run in this process, and the fixture notes them."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    module = importlib.import_module("runs")
+    module.asked = []
+
+    def textvae_here(*arguments):
+        module.asked.append(arguments)
+        monkeypatch.setattr(sys, "argv", ["textvae", *arguments])
+        main()
+
+    def main():
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert not left.value.code
+
+    cli = importlib.import_module("textvae.cli.main")
+    monkeypatch.setattr(module, "textvae", textvae_here)
+    return module
+
+
+def test_rate_distortion(script, runs, corpus_file, tmp_path):
+    """A row a rate, the language model first; what is finished is not trained again."""
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    out = tmp_path / "out"
+    changed = [f"data.source={corpus_file}", "training.max_steps=20"]
+    arguments = ["rate_distortion.py", tmp_path / "tiny.yaml", *changed, "--output-dir", out, "--rates", 4, 0]
+    printed = script(*arguments)
+    assert str(out / "frontier.png") in printed.splitlines()[-1]
+    rows = list(csv.DictReader((out / "frontier.csv").open()))
+    assert [float(row["asked_rate"]) for row in rows] == [0, 4]
+    assert [float(row["rate"]) == 0 for row in rows] == [True, False]
+    for row in rows:
+        assert float(row["nll"]) == pytest.approx(float(row["rate"]) + float(row["distortion"]), abs=1e-3)
+        assert 0 < float(row["minutes"]) < 5
+    assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert [command[0] for command in runs.asked] == ["train", "train"]
+    script(*arguments)
+    assert len(runs.asked) == 2
+
+
+def test_a_run_that_was_cut_off_is_resumed(runs, corpus_file, tmp_path, monkeypatch):
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    arguments = (tmp_path / "run", str(tmp_path / "tiny.yaml"), [f"data.source={corpus_file}", "training.max_steps=4"])
+    runs.train(*arguments)
+    assert "--resume" not in runs.asked[-1]
+    (tmp_path / "run" / "metrics.json").unlink()
+    runs.train(*arguments)
+    assert "--resume" in runs.asked[-1]
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+@pytest.fixture
+def reproduce(runs):
+    return importlib.import_module("reproduce_ptb")
+
+
+def test_every_row_of_the_table_is_a_recipe(reproduce):
+    """No key is misspelt, the rows differ, and those that are compared have the same number of updates."""
+    seen = {}
+    for name, row in reproduce.ROWS.items():
+        changed = reproduce.overrides(row, Path("DATA"), 4000, 7)
+        recipe = load_recipe(row.recipe, changed)
+        assert (recipe.data.source, recipe.training["seed"]) == ("DATA", 7)
+        steps = recipe.training.get("max_steps") or sum(stage["max_steps"] for stage in recipe.training["stages"])
+        plain = load_recipe("ptb_lstm_lstm")
+        assert steps == (plain.training["max_steps"] if row.full else 4000)
+        own = ("max_steps", "seed", "stages", "aggressive")
+        shared = [{key: value for key, value in r.training.items() if key not in own} for r in (recipe, plain)]
+        assert shared[0] == shared[1]
+        if not row.full:
+            assert recipe.model["decoder"]["hidden_size"] == plain.model["decoder"]["hidden_size"]
+        seen[name] = recipe.to_yaml()
+    assert len(reproduce.COMPARISON) >= 14
+    assert len({seen[name] for name in reproduce.COMPARISON}) == len(reproduce.COMPARISON)
+
+
+def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
+    """Two rows from corpus to table; the same command again has nothing to do."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for split, part in (("train", texts[:200]), ("valid", texts[200:230]), ("test", texts[230:260])):
+        (data / f"{split}.txt").write_text("\n".join(part) + "\n")
+    monkeypatch.setattr(reproduce, "FAST_STEPS", 2)
+    arguments = ["--data", data, "--output-dir", tmp_path / "out", "--results", tmp_path / "results.md", "--fast"]
+    monkeypatch.setattr(sys, "argv", ["reproduce_ptb.py", *map(str, arguments), "--rows", "lm", "free_bits"])
+    reproduce.main()
+    text = (tmp_path / "results.md").read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| lm |", "| free_bits |"))]
+    assert [row[0].strip("| ") for row in rows] == ["lm", "free_bits"]
+    columns = [name for name, _ in reproduce.COLUMNS]
+    lm, vae = (dict(zip(columns, row[2:], strict=False)) for row in rows)
+    measured = json.loads((tmp_path / "out" / "free_bits-0-fast" / "metrics-test.json").read_text())
+    assert measured["iw_samples"] == 50
+    assert measured["sentences"] == 30
+    assert vae["iw_nll"] == f"{measured['iw_nll']:.2f}"
+    assert lm["mutual_information"].strip() == ""
+    assert "Comparison, fast" in text
+    assert "Full budget" not in text
+    commands = [line for line in text.splitlines() if line.startswith("textvae train ptb_lstm_lstm")]
+    assert len(commands) == 2
+    asked = len(runs.asked)
+    assert asked == 4
+    reproduce.main()
+    assert len(runs.asked) == asked
+
+
+def test_the_thousand_sentences_are_always_the_same(reproduce, tmp_path):
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("\n".join(f"{split} {number}" for number in range(3000)) + "\n")
+    one, two = reproduce.thousand(tmp_path, tmp_path / "one"), reproduce.thousand(tmp_path, tmp_path / "two")
+    sizes = [len((one / f"{split}.txt").read_text().splitlines()) for split in ("train", "valid", "test")]
+    assert sizes == [3000, 1000, 1000]
+    assert (one / "test.txt").read_text() == (two / "test.txt").read_text()

@@ -103,6 +103,18 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             info["missing_keys"] = set(info["missing_keys"]) - {f"{part}.backbone.{name}" for name in names}
         return (model, info) if output_loading_info else model
 
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs=None) -> None:
+        """Computes the states of pretrained parts anew in the backward pass instead of holding them.
+
+        Raises:
+            ValueError: no part is pretrained, or one cannot do it.
+        """
+        parts = [part for part in self.children() if hasattr(part, "checkpoint")]
+        if not parts:
+            raise ValueError("training.gradient_checkpointing: only pretrained encoders and decoders can do it")
+        for part in parts:
+            part.checkpoint(gradient_checkpointing_kwargs)
+
     def get_input_embeddings(self) -> nn.Embedding:
         """The decoder's word vectors."""
         return self.decoder.embedding
@@ -167,6 +179,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         encoder_input_ids: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
+        encoder_summary: Tensor | None = None,
         z: Tensor | None = None,
         past_key_values=None,
         num_samples: int = 1,
@@ -181,6 +194,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             attention_mask: (B,T).
             encoder_input_ids: (B,T'), what the encoder reads; `input_ids` when None.
             encoder_attention_mask: (B,T').
+            encoder_summary: (B,H), what the encoder makes of them, where that is known already.
             z: (B,D); asks for logits.
             past_key_values: the decoder's state in decoding.
             num_samples: S, latent samples a sentence.
@@ -204,7 +218,10 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             encoder_input_ids, encoder_attention_mask = input_ids, attention_mask
         if encoder_attention_mask is None:
             encoder_attention_mask = torch.ones_like(encoder_input_ids)
-        q = self.encode(encoder_input_ids, encoder_attention_mask)
+        if encoder_summary is not None:
+            q = self.posterior(encoder_summary)
+        else:
+            q = self.encode(encoder_input_ids, encoder_attention_mask)
         z = q.rsample(num_samples, generator)
         log_q = q.log_prob(z) if self.posterior.has_density else None
         log_p = self.prior.log_prob(z)

@@ -33,6 +33,7 @@ RANGES = {
     "learning_rate": POSITIVE,
     "per_device_train_batch_size": POSITIVE,
     "per_device_eval_batch_size": POSITIVE,
+    "tokens_per_batch": POSITIVE,
     "gradient_accumulation_steps": POSITIVE,
     "num_train_epochs": POSITIVE,
     "logging_steps": POSITIVE,
@@ -119,13 +120,44 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Reads a recipe.
 
     Args:
-        path: YAML file, or the name of one in `configs` (of the working directory, or beside the package).
+        path: YAML file, or the name of one in `configs` (of the working directory, or beside the package). With
+            `base: OTHER.yaml`, a recipe in the same folder, it says only what differs from that one.
         overrides: `section.key=value` and `output_dir=DIR`, the last one winning.
 
     Raises:
         ValueError: one line that names the file or key, the value, and what is allowed.
     """
     path = _find(str(path))
+    return make_recipe(_with_base(path), overrides or [], default_output=Path("runs") / path.stem)
+
+
+def _with_base(path: Path) -> dict[str, Any]:
+    """The sections of a recipe; where it names a `base` beside it, what it says on top of what the base says."""
+    values = _read(path)
+    if "base" not in values:
+        return values
+    name = values.pop("base")
+    base = path.parent / str(name)
+    if not isinstance(name, str) or not base.is_file():
+        known = sorted(file.name for file in path.parent.glob("*.y*ml"))
+        raise ValueError(f"{path}: base: no such recipe: {base}; {suggest(str(name), known)}")
+    under = _read(base)
+    if "base" in under:
+        raise ValueError(f"{path}: base: {base} has a base itself; name the last of them")
+    return _on_top(under, values)
+
+
+def _on_top(under: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Mappings are joined key by key; one with another `kind` stands for itself."""
+    joined = dict(under)
+    for key, value in values.items():
+        old = under.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        joined[key] = _on_top(old, value) if both and value.get("kind", old.get("kind")) == old.get("kind") else value
+    return joined
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -140,7 +172,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     if not isinstance(values, dict):
         what = "the file is empty" if values is None else f"a {type(values).__name__} is no recipe"
         raise ValueError(f"{path}: {what}; wanted a mapping with sections {', '.join(SECTIONS)}")
-    return make_recipe(values, overrides or [], default_output=Path("runs") / path.stem)
+    return values
 
 
 def _find(path: str) -> Path:

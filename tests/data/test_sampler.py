@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from textvae.data.sampler import WINDOW, LengthGroupedSampler
+from textvae.data.sampler import WINDOW, LengthGroupedSampler, TokenBatches
 
 
 def batches(sampler, size):
@@ -84,3 +84,36 @@ def test_the_trainer_gets_a_new_order_for_each_epoch():
         orders.append(torch.cat(list(prepared)).tolist())
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(100))
+
+
+@pytest.mark.parametrize("count", [1, 7, 1000, 30 * WINDOW + 3])
+@pytest.mark.parametrize("tokens", [10, 64, 500])
+def test_batches_by_tokens_hold_every_sentence_once_and_no_more_than_the_budget(count, tokens):
+    lengths = np.random.default_rng(0).integers(1, 40, count)
+    sampler = TokenBatches(lengths, tokens, 0)
+    found = list(sampler)
+    assert len(found) == len(sampler)
+    assert sorted(itertools.chain.from_iterable(found)) == list(range(count))
+    for batch in found:
+        assert len(batch) == 1 or lengths[batch].max() * len(batch) <= tokens
+
+
+def test_batches_by_tokens_are_full():
+    lengths = np.random.default_rng(0).integers(1, 40, 20_000)
+    sizes = [lengths[batch].max() * len(batch) for batch in TokenBatches(lengths, 1000, 0)]
+    assert np.mean(sizes) > 930
+    sizes = {int(lengths[batch].max()): len(batch) for batch in TokenBatches(lengths, 1000, 0)}
+    assert sizes[2] > 10 * sizes[39] > 0
+
+
+def test_batches_by_tokens_depend_on_seed_and_epoch_alone():
+    lengths = np.random.default_rng(0).integers(1, 40, 500)
+    sampler = TokenBatches(lengths, 100, 0)
+    first = list(sampler)
+    assert list(TokenBatches(lengths, 100, 0)) == first != list(TokenBatches(lengths, 100, 1))
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert second != first
+    numbered = TokenBatches(lengths, 100, 0, numbered=True)
+    numbered.set_epoch(1)
+    assert list(numbered) == [[row + 500 for row in batch] for batch in second]

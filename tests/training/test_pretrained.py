@@ -6,13 +6,17 @@ import sys
 
 import pytest
 import torch
+from datasets import DatasetDict
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, AutoModelForCausalLM, BertTokenizer, PreTrainedTokenizerFast
 
 from tests.pretrained import DECODERS, ENCODERS
 from textvae import TextVAE, train, weights
+from textvae.data.collator import Collator
+from textvae.encoders.pretrained import PretrainedEncoder
 from textvae.recipe import make_recipe
+from textvae.training.features import with_summaries
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +146,122 @@ def test_a_missing_model_is_one_line(pair, texts, tmp_path, side, values, messag
         train(recipe_of(pair, tmp_path, texts, **{side: values}))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+# ---- What a frozen encoder makes of a text is computed once ----
+
+
+def test_summaries_of_a_frozen_encoder(run):
+    """They are the encoder's, text by text, and stand beside training and validation texts alone."""
+    model = run.vae.model
+    for name in ("train", "validation"):
+        rows = run.splits[name][:12]
+        assert "summary" in rows
+        for ids, summary in zip(rows["encoder_ids"], rows["summary"], strict=True):
+            with torch.no_grad():
+                alone = model.encoder(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))[0]
+            torch.testing.assert_close(torch.tensor(summary), alone, rtol=1e-5, atol=1e-5)
+    assert "summary" not in run.splits["test"].column_names
+
+
+def test_training_does_not_run_a_frozen_encoder_again(pair, texts, tmp_path, monkeypatch):
+    passes = []
+    forward = PretrainedEncoder.forward
+
+    def counted(self, ids, mask, word_vectors=None):
+        passes.append(self.training)
+        return forward(self, ids, mask, word_vectors)
+
+    monkeypatch.setattr(PretrainedEncoder, "forward", counted)
+    train(recipe_of(pair, tmp_path, texts))
+    assert passes
+    assert not any(passes)
+
+
+def test_training_with_and_without_kept_summaries_is_the_same(pair, texts, tmp_path, monkeypatch, run):
+    monkeypatch.setattr("textvae.training.run.with_summaries", lambda splits, *_: splits)
+    without = train(recipe_of(pair, tmp_path, texts))
+    assert "summary" not in without.splits["train"].column_names
+    for (name, a), b in zip(run.vae.model.state_dict().items(), without.vae.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("encoder", [{"train": "all"}, {"pooling": "attention"}])
+def test_an_encoder_that_is_trained_has_no_summaries_to_keep(pair, texts, tmp_path, encoder):
+    run = train(recipe_of(pair, tmp_path, texts, encoder=encoder))
+    assert "summary" not in run.splits["train"].column_names
+
+
+def test_other_weights_are_other_summaries(run):
+    """The cache must not give one encoder's numbers for another's."""
+    columns = ["ids", "length", "text", "encoder_ids"]
+    plain = {name: split.select_columns(columns) for name, split in run.splits.items()}
+    model = run.vae.model
+    first = with_summaries(DatasetDict(plain), model, model.device, False)["train"]["summary"][:3]
+    weight = model.encoder.backbone.get_input_embeddings().weight
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight.mul_(1.5)
+    second = with_summaries(DatasetDict(plain), model, model.device, False)["train"]["summary"][:3]
+    with torch.no_grad():
+        weight.copy_(before)
+    assert not torch.allclose(torch.tensor(first), torch.tensor(second), atol=1e-3)
+
+
+# ---- Gradient checkpointing ----
+
+
+@pytest.mark.parametrize("decoder_train", ["all", "none"])
+def test_checkpointing_gives_the_same_gradients(pair, texts, tmp_path, decoder_train, monkeypatch):
+    inject = {"inject": ["prefix", "embedding"], "train": decoder_train}
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"train": "all"}, decoder=inject)
+    run = train(recipe)
+    model, rows = run.vae.model, run.splits["train"].select(range(6))
+    model.encoder.backbone.config.hidden_dropout_prob = 0.0
+    batch = Collator.of(model.config)([rows[i] for i in range(6)])
+    replayed = []
+    layer = type(model.decoder.backbone.model.layers[0])
+    inner = layer.forward
+    monkeypatch.setattr(layer, "forward", lambda self, *a, **k: replayed.append(1) or inner(self, *a, **k))
+
+    def gradients():
+        model.zero_grad()
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        output = model(**batch, generator=torch.Generator().manual_seed(0))
+        (output.distortion.mean() + output.rate.mean()).backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    plain = gradients()
+    model.gradient_checkpointing_enable()
+    checkpointed = gradients()
+    assert plain.keys() == checkpointed.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert bool(frozen) == (decoder_train == "none")
+    held = [m for m in model.decoder.backbone.modules() if getattr(m, "gradient_checkpointing", False)]
+    assert len(held) == 2
+    assert all(module.training for module in held)
+    model.eval()
+    assert not any(module.training for module in held)
+
+
+def test_checkpointing_is_refused_with_memory_and_without_a_pretrained_part(pair, texts, tmp_path):
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"inject": ["memory"]})
+    recipe.training["gradient_checkpointing"] = True
+    with pytest.raises(ValueError, match=r"training\.gradient_checkpointing: .*memory; take inject") as error:
+        train(recipe)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_with_checkpointing_and_batches_by_tokens(pair, texts, tmp_path):
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"inject": ["prefix"]})
+    recipe.training |= {"gradient_checkpointing": True, "tokens_per_batch": 120}
+    run = train(recipe)
+    assert run.metrics["nll"] > 0
+    resumed = train(recipe, resume=True)
+    assert resumed.metrics["nll"] == pytest.approx(run.metrics["nll"])

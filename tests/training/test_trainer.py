@@ -551,3 +551,47 @@ def test_a_checkpoint_holds_no_more_than_it_must(make_trainer, tmp_path):
         "scheduler.pt",
         "trainer_state.json",
     }
+
+
+# ---- Batches by tokens ----
+
+
+def test_batches_by_tokens_weigh_every_sentence_the_same(make_trainer):
+    """The gradients of an epoch's batches add up to that of one batch with all sentences."""
+    trainer = make_trainer(tokens_per_batch=30)
+    model = without_noise(trainer.model).train()
+    loader = trainer.get_train_dataloader()
+    parts = list(loader)
+    assert len(parts) > 3
+    assert len({len(part["input_ids"]) for part in parts}) > 1
+    for part in parts:
+        expected = trainer._get_num_items_in_batch([part], trainer.args.device)
+        trainer.compute_loss(model, part, num_items_in_batch=trainer._sentences_per_batch).backward()
+        assert expected == round(24 / len(parts))
+    summed = {name: p.grad / len(parts) for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    whole = trainer.data_collator([trainer.train_dataset[row] for row in range(24)])
+    trainer.compute_loss(model, whole).backward()
+    for name, gradient in summed.items():
+        parameter = dict(model.named_parameters())[name]
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_batches_by_tokens_are_refused_with_aggressive_training(make_trainer):
+    with pytest.raises(ValueError, match=r"training\.tokens_per_batch: not with training\.aggressive"):
+        make_trainer(tokens_per_batch=30, aggressive=True)
+
+
+# ---- The clock ----
+
+
+def test_the_clock_goes_on_after_an_interruption(make_trainer):
+    trainer = make_trainer(max_steps=2)
+    trainer.train()
+    rows = trainer.state.log_history
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+    assert 0 <= seconds[0] < 60
+    trainer.state.log_history[-1]["seconds"] = 1000.0
+    trainer.go_on()
+    assert 1000 <= trainer.seconds < 1060

@@ -48,7 +48,8 @@ class Collator:
     def __call__(self, rows: list[dict]) -> dict[str, Tensor]:
         """B rows -> encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, each (B,T).
 
-        Under noise the encoder's two may be narrower.
+        Under noise the encoder's two may be narrower. Rows with the `summary` of a fixed encoder add encoder_summary
+        (B,H), which the model then reads in place of them.
         """
         ids, mask = pad([row["ids"] for row in rows], self.pad_id)
         own = self.encoder_pad_id is not None
@@ -59,9 +60,12 @@ class Collator:
             encoder_ids, encoder_mask = pad(rows_read, self.encoder_pad_id if own else self.pad_id)
         else:
             encoder_ids, encoder_mask = ids.clone(), mask.clone()
-        return {
+        batch = {
             "encoder_input_ids": encoder_ids,
             "encoder_attention_mask": encoder_mask,
             "input_ids": ids,
             "attention_mask": mask,
         }
+        if "summary" in rows[0]:
+            batch["encoder_summary"] = torch.tensor([row["summary"] for row in rows])
+        return batch

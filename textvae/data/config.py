@@ -24,6 +24,11 @@ class NoiseConfig(Section):
     blank: float = Field(0.0, ge=0, le=1)
     swap: float = Field(0.0, ge=0, le=1)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether there is any."""
+        return any(self.model_dump().values())
+
 
 class DataConfig(Section):
     """The corpus.

@@ -38,14 +38,62 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
+        order = self._sorted_in_windows(random)
+        batches = len(order) // self.batch_size
+        order = self._numbers(order)
+        for batch in random.permutation(batches):
+            yield from order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+        yield from order[batches * self.batch_size :].tolist()
+
+    def _sorted_in_windows(self, random: np.random.Generator) -> np.ndarray:
         order = random.permutation(len(self.lengths))
         window = WINDOW * self.batch_size
         for start in range(0, len(order), window):
             part = order[start : start + window]
             order[start : start + window] = part[np.argsort(self.lengths[part], kind="stable")]
-        batches = len(order) // self.batch_size
-        if self.numbered:
-            order += self.epoch * len(order)
-        for batch in random.permutation(batches):
-            yield from order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
-        yield from order[batches * self.batch_size :].tolist()
+        return order
+
+    def _numbers(self, order: np.ndarray) -> np.ndarray:
+        return order + self.epoch * len(order) if self.numbered else order
+
+
+class TokenBatches(LengthGroupedSampler):
+    """The same order, cut into batches of at most so many tokens, padding counted: the longer the sentences the fewer.
+
+    It yields batches and not rows.
+
+    Args:
+        lengths: tokens of each sentence.
+        tokens: of a batch; a longer sentence is a batch of its own.
+        seed, numbered: as for LengthGroupedSampler.
+    """
+
+    def __init__(self, lengths, tokens: int, seed: int, numbered: bool = False):
+        mean = max(1.0, float(np.mean(lengths)))
+        super().__init__(lengths, max(1, int(tokens / mean)), seed, numbered)
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self._cuts(self._sorted_in_windows(np.random.default_rng((self.seed, self.epoch)))))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = self._sorted_in_windows(random)
+        cuts = self._cuts(order)
+        ends = np.append(cuts[1:], len(order))
+        order = self._numbers(order)
+        for batch in random.permutation(len(cuts)):
+            yield order[cuts[batch] : ends[batch]].tolist()
+
+    def _cuts(self, order: np.ndarray) -> np.ndarray:
+        """Where batches begin."""
+        cuts, window = [], WINDOW * self.batch_size
+        for start in range(0, len(order), window):
+            lengths = self.lengths[order[start : start + window]].astype(np.int64)
+            first = 0
+            while first < len(lengths):
+                cuts.append(start + first)
+                # Sorted: the last sentence of a batch is its longest.
+                sizes = lengths[first:] * np.arange(1, len(lengths) - first + 1)
+                first += max(1, int(np.searchsorted(sizes, self.tokens, side="right")))
+        return np.array(cuts)

@@ -123,6 +123,15 @@ class PretrainedDecoder(BackboneDecoder):
         if "embedding" in self.inject:
             self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
 
+    def checkpoint(self, options=None) -> None:
+        """As for any pretrained part; keys and values for z cannot be had then."""
+        if "memory" in self.inject:
+            raise ValueError(
+                "training.gradient_checkpointing: transformers drops the keys and values of model.decoder.inject: "
+                "memory; take inject: [prefix, embedding]"
+            )
+        super().checkpoint(options)
+
     @property
     def embedding(self) -> nn.Embedding:
         """The backbone's word vectors."""
@@ -154,7 +163,8 @@ class PretrainedDecoder(BackboneDecoder):
             features (N,T,H) and the state.
         """
         past = state.length if state is not None else 0
-        cache = state.cache if past else self.memory_of(z)
+        cached = state is not None or "memory" in self.inject
+        cache = state.cache if past else self.memory_of(z) if cached else None
         x = self.embedding(self.drop_words(ids))
         if "embedding" in self.inject:
             x = x + self.latent_embedding(z)[:, None]
@@ -168,7 +178,7 @@ class PretrainedDecoder(BackboneDecoder):
                 positions = torch.cat([torch.arange(slots, device=ids.device), positions])
         # A right-padded sentence needs no mask: a real token sees only tokens on its left.
         output = self.backbone.base_model(
-            inputs_embeds=x, position_ids=positions[None], past_key_values=cache, use_cache=True
+            inputs_embeds=x, position_ids=positions[None], past_key_values=cache, use_cache=cached
         )
         if state is not None:
             state.cache, state.length = output.past_key_values, past + ids.shape[1]

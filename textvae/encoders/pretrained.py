@@ -41,6 +41,11 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         """Of an encoder-decoder its encoder, else the model."""
         return model.get_encoder() if model.config.is_encoder_decoder else model
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether nothing of it is trained, so that its summary of a text is always the same."""
+        return self.config.train == "none" and not any(p.requires_grad for p in self.pooling.parameters())
+
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
 

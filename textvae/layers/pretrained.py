@@ -114,7 +114,25 @@ class PretrainedPart:
         super().train(mode)
         if self.config.train == "none":
             self.backbone.eval()
+            # transformers checkpoints layers in training alone. Their parts, with the dropout, stay as they are.
+            for layer in self.backbone.modules():
+                if getattr(layer, "gradient_checkpointing", False):
+                    layer.training = mode
         return self
+
+    def checkpoint(self, options: dict[str, Any] | None = None) -> None:
+        """Computes states anew in the backward pass instead of holding them.
+
+        Args:
+            options: of torch.utils.checkpoint.
+
+        Raises:
+            ValueError: the architecture cannot do it.
+        """
+        try:
+            self.backbone.gradient_checkpointing_enable(options)
+        except ValueError as error:
+            raise ValueError(f"training.gradient_checkpointing: {self.where}: {one_line(error)}") from None
 
 
 def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:

@@ -26,6 +26,9 @@ class TextVAETrainingArguments(TrainingArguments):
         early_stopping_patience: evaluations without improvement, after the warm-up of beta, that end training;
             0 turns it off.
         log_reconstructions: validation texts whose reconstruction is logged at each evaluation.
+        tokens_per_batch: batches of as many sentences as make so many tokens, padding counted, in place of
+            per_device_train_batch_size; the loss is then divided by the mean number of sentences in a batch. null
+            turns it off. In one process only.
         aggressive: before each update of the decoder, train the encoder alone until it no longer gains, as long as
             mutual information on validation rises from evaluation to evaluation; see textvae/training/aggressive.py.
         stages: trainings one after the other, each with `max_steps` and, where they are to differ, `objective`,
@@ -40,6 +43,7 @@ class TextVAETrainingArguments(TrainingArguments):
     ema_decay: float = 0.0
     early_stopping_patience: int = 0
     log_reconstructions: int = 2
+    tokens_per_batch: int | None = None
     stages: list | None = None
     aggressive: bool = False
 

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from textvae.recipe import Recipe
 from textvae.tokenization import batches, load_tokenizer, make_tokenizer
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.card import model_card
+from textvae.training.features import with_summaries
 from textvae.training.page import report_page
 from textvae.training.stages import WEIGHTS, Stage, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
@@ -112,8 +112,12 @@ def train(
         _init_from(model, Path(args.init_from))
     elif not begun:
         _load_pretrained(model)
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+    if not recipe.data.noise.is_on:
+        splits = with_summaries(splits, model, args.device, args.bf16)
     _make_folder(recipe, tokenizer, keep=resume)
-    trainer, history, start = None, [], time.time()
+    trainer, history = None, []
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
     try:
         for number, stage in enumerate(stages, 1):
@@ -138,7 +142,6 @@ def train(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     best = trainer.finish()
-    seconds = time.time() - start
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
     vae = TextVAE(model, tokenizer, encoder_tokenizer=encoder_tokenizer)
     vae.save_pretrained(folder)
@@ -148,9 +151,9 @@ def train(
     )
     can_be_examined = vae.latent_size and vae.model.posterior.has_density and len(validation) > 1
     diagnosis = examine(vae, validation, recipe, args.bf16) if can_be_examined else None
-    run = Run(folder, vae, evaluation.metrics, diagnosis, corpus, splits, seconds)
     rows = trainer.state.log_history
     history = history + _shifted(rows, history, len(stages)) if history else rows
+    run = Run(folder, vae, evaluation.metrics, diagnosis, corpus, splits, history[-1]["seconds"])
     _write_up(run, recipe, evaluation, history, args)
     return run
 
@@ -190,9 +193,9 @@ def _load_pretrained(model: TextVAEModel) -> None:
 
 
 def _shifted(rows: list[dict[str, Any]], before: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    """A stage's history with steps counted from the start of the first stage."""
-    offset = before[-1]["step"] if before else 0
-    return [row | {"step": row["step"] + offset, "stage": number} for row in rows]
+    """A stage's history with steps and seconds counted from the start of the first stage."""
+    step, seconds = (before[-1]["step"], before[-1]["seconds"]) if before else (0, 0.0)
+    return [row | {"step": row["step"] + step, "seconds": row["seconds"] + seconds, "stage": number} for row in rows]
 
 
 def _write_up(
@@ -249,7 +252,7 @@ def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
 
 
 def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) -> None:
-    if len(train) < args.train_batch_size:
+    if len(train) < args.train_batch_size and not args.tokens_per_batch:
         raise ValueError(
             f"{recipe.data.source}: {len(train)} training texts are fewer than one batch of {args.train_batch_size}: "
             "lower training.per_device_train_batch_size"

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from textvae.data.collator import Collator
 from textvae.data.config import NoiseConfig
 from textvae.data.encoding import text_lengths
 from textvae.data.noise import Noise, NumberedRows
-from textvae.data.sampler import LengthGroupedSampler
+from textvae.data.sampler import LengthGroupedSampler, TokenBatches
 from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
@@ -64,7 +65,7 @@ class TextVAETrainer(Trainer):
         encoder_tokenizer=None,
     ):
         reader = processing_class if encoder_tokenizer is None else encoder_tokenizer
-        noisy = noise is not None and any(noise.model_dump().values())
+        noisy = noise is not None and noise.is_on
         super().__init__(
             model=model,
             args=args,
@@ -79,6 +80,9 @@ class TextVAETrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         if args.aggressive and not (model.config.latent_size and model.posterior.has_density):
             raise ValueError("training.aggressive: true needs a posterior, with a density; this model has none")
+        if args.tokens_per_batch and (args.world_size > 1 or args.aggressive):
+            what = "training.aggressive" if args.aggressive else "several processes"
+            raise ValueError(f"training.tokens_per_batch: not with {what}; set per_device_train_batch_size instead")
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
         if trains_objective and args.fp16:
             raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
@@ -87,6 +91,7 @@ class TextVAETrainer(Trainer):
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
         self._looked_collapsed = self._collapse_reported = False
+        self._clock_started = time.time()
         self.add_callback(_AroundStep(self))
         # Both print to stdout; callers show progress in their own way.
         self.remove_callback(PrinterCallback)
@@ -99,13 +104,40 @@ class TextVAETrainer(Trainer):
         """Share of training done, in [0,1]."""
         return self.state.global_step / max(1, self.state.max_steps)
 
+    @property
+    def seconds(self) -> float:
+        """Spent in training, evaluations included."""
+        return time.time() - self._clock_started
+
+    def go_on(self) -> None:
+        """Sets the clock to what it showed when the checkpoint that training resumes from was written."""
+        self._clock_started = time.time() - next((row["seconds"] for row in reversed(self.state.log_history)), 0.0)
+
     # ---- A step ----
 
     def _get_train_sampler(self, train_dataset=None) -> LengthGroupedSampler:
         dataset = self.train_dataset if train_dataset is None else train_dataset
         numbered = isinstance(dataset, NumberedRows)
-        lengths = text_lengths(dataset.rows if numbered else dataset)
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, _data_seed(self.args), numbered)
+        lengths, seed = text_lengths(dataset.rows if numbered else dataset), _data_seed(self.args)
+        if self.args.tokens_per_batch:
+            return TokenBatches(lengths, self.args.tokens_per_batch, seed, numbered)
+        return LengthGroupedSampler(lengths, self.args.train_batch_size, seed, numbered)
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As in transformers, which cannot take batches from a sampler."""
+        if not self.args.tokens_per_batch:
+            return super().get_train_dataloader()
+        batches = self._get_train_sampler()
+        self._sentences_per_batch = len(self.train_dataset) / len(batches)
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            persistent_workers=self.args.dataloader_persistent_workers,
+        )
+        return self.accelerator.prepare(loader)
 
     def _run_epoch(self, *args, **kwargs) -> None:
         # A run that is resumed at its end would take one step more.
@@ -113,6 +145,8 @@ class TextVAETrainer(Trainer):
             super()._run_epoch(*args, **kwargs)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
+        if self.args.tokens_per_batch:  # by a constant: a sentence weighs the same in every batch
+            return round(self._sentences_per_batch * len(batch_samples))
         return sum(len(batch["input_ids"]) for batch in batch_samples)
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch: int | None = None):
@@ -169,7 +203,10 @@ class TextVAETrainer(Trainer):
         self.objective.after_step(rate / count)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the means since the last log: rate and distortion in nats a sentence, unweighted, and beta."""
+        """Adds the means since the last log: rate and distortion in nats a sentence, unweighted, and beta.
+
+        And seconds of training so far, those before an interruption included.
+        """
         if "loss" in logs and self._sums.get("sentences"):
             beta, sentences = self._sums.pop("beta"), self._sums.pop("sentences")
             means = {name: float(value) / sentences for name, value in self._sums.items()}
@@ -178,7 +215,7 @@ class TextVAETrainer(Trainer):
             else:
                 logs["distortion"] = means["distortion"]
             self._sums = {}
-        super().log(logs, start_time)
+        super().log(logs | {"seconds": round(self.seconds, 2)}, start_time)
 
     # ---- Evaluation and selection ----
 
@@ -350,10 +387,13 @@ def _data_seed(args: TextVAETrainingArguments) -> int:
 
 
 class _AroundStep(TrainerCallback):
-    """Calls what has to be done before and after each update."""
+    """Calls what has to be done at the beginning and before and after each update."""
 
     def __init__(self, trainer: TextVAETrainer):
         self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trainer.go_on()
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.trainer.before_update()

@@ -1,0 +1,422 @@
+"""What benchmark.py measures, each in a process of its own: python scripts/benchmark_work.py WHAT PRESET.
+
+Generated text, models, batches; then one function a measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+BATCH, VOCABULARY, LATENT = 64, 10_000, 32
+WARM_UP, STEPS, REPEATS = 5, 40, 3
+SENTENCES = 10_000_000  # of the corpus by which scale is measured
+
+
+def _recurrent(cell: str) -> dict:
+    side = {"kind": "recurrent", "cell": cell, "embedding_size": 256, "hidden_size": 256}
+    return {"encoder": side | {"bidirectional": False, "pooling": "last"}, "decoder": side}
+
+
+_SIDE = {"kind": "transformer", "hidden_size": 256, "num_heads": 4, "positions": "learned", "dropout": 0.0}
+# Mean and standard deviation of the number of words come from PTB's training split and from the sample headlines.
+PRESETS = {
+    "ptb-lstm-256": {"words": (20.9, 10.3), "model": _recurrent("lstm")},
+    "ptb-gru-256": {"words": (20.9, 10.3), "model": _recurrent("gru")},
+    "ptb-transformer-256": {
+        "words": (20.9, 10.3),
+        "model": {
+            "encoder": _SIDE | {"num_layers": 2, "pooling": "last"},
+            "decoder": _SIDE | {"num_layers": 3, "inject": ["embedding"]},
+        },
+    },
+    "headlines-small": {"words": (7.9, 1.4), "model": _recurrent("gru")},
+}
+
+
+# ---- Text, models, batches ----
+
+
+def sentences(preset: str, count: int, seed: int = 0) -> list[np.ndarray]:
+    """Word ranks of generated sentences: lengths from a gamma distribution, words from Zipf-Mandelbrot's law."""
+    random = np.random.default_rng(seed)
+    mean, deviation = PRESETS[preset]["words"]
+    lengths = random.gamma((mean / deviation) ** 2, deviation**2 / mean, count).round().clip(1, 82).astype(int)
+    law = 1 / (np.arange(VOCABULARY - 5) + 2.7)
+    words = random.choice(VOCABULARY - 5, lengths.sum(), p=law / law.sum())
+    return np.split(words, lengths.cumsum()[:-1])
+
+
+def rows(preset: str, count: int) -> list[dict]:
+    """The same sentences as encoded rows, from bos to eos."""
+    return [{"ids": [1, *(words + 5).tolist(), 2], "length": len(words) + 1} for words in sentences(preset, count)]
+
+
+def build(preset: str):
+    """A preset's model, with the random weights of seed 0, on the accelerator where there is one."""
+    import torch
+
+    from textvae import TextVAEConfig, TextVAEModel
+
+    torch.manual_seed(0)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    config = TextVAEConfig(vocab_size=VOCABULARY, latent={"size": LATENT}, **PRESETS[preset]["model"])
+    return TextVAEModel(config).to(device)
+
+
+def batches(rows: list[dict], device) -> list[dict]:
+    """Consecutive batches."""
+    from textvae.data.collator import Collator
+
+    collate = Collator(0)
+    parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    return [{name: tensor.to(device) for name, tensor in collate(part).items()} for part in parts]
+
+
+def tokens(batches: list[dict]) -> int:
+    """Predicted tokens: all but bos and padding."""
+    return sum(int(batch["attention_mask"][:, 1:].sum()) for batch in batches)
+
+
+def useful_flops(model, batches: list[dict]) -> float:
+    """Floating point operations of forward and backward that real tokens need: 6 for each weight they meet.
+
+    Looking vectors up, attention's products, the latent's small matrices and all padding count nothing.
+    """
+    sides = {"encoder": 0, "decoder": 0}
+    for name, weight in model.named_parameters():
+        side = name.split(".")[0]
+        if side in sides and weight.dim() == 2 and "embedding" not in name and "initial" not in name:
+            sides[side] += weight.numel()
+    sides["decoder"] += model.decoder.softmax_weight.numel()
+    read = sum(int(batch["attention_mask"].sum()) for batch in batches)
+    return 6.0 * (sides["encoder"] * read + sides["decoder"] * tokens(batches))
+
+
+def _synchronise() -> None:
+    import torch
+
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """Wall time of a piece of work."""
+    _synchronise()
+    start = time.perf_counter()
+    work()
+    _synchronise()
+    return time.perf_counter() - start
+
+
+# ---- What a process measures ----
+
+
+def roofline() -> dict[str, float]:
+    """Best rate of a matrix product of 2048 rows and columns, in GFLOP/s, in each precision."""
+    import torch
+
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    size, best = 2048 if str(device) == "cpu" else 8192, {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+        best[name] = max(2 * size**3 / seconds(lambda a=a, b=b: a @ b) / 1e9 for _ in range(15))
+    return best
+
+
+def trained(preset: str) -> dict[str, float]:
+    """textvae's step on the reference's batches, on batches of like length, and inside `textvae.train`."""
+    import torch
+
+    from textvae import registry
+    from textvae.data.sampler import LengthGroupedSampler
+    from textvae.hardware import autocast, keep_freed_memory
+
+    keep_freed_memory()
+    model = build(preset).train()
+    objective = registry.build("objective", registry.resolve("objective", {"kind": "elbo"}, "objective"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def step(batch):
+        with autocast(model.device):
+            output = model(**batch)
+        objective(output, 0.5).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    def rate(some: list[dict]) -> float:
+        for batch in some[:WARM_UP]:
+            step(batch)
+        measured = some[WARM_UP:]
+        return tokens(measured) / seconds(lambda: [step(batch) for batch in measured])
+
+    data = rows(preset, BATCH * 200)
+    plain = batches(data[: BATCH * (WARM_UP + STEPS)], model.device)
+    order = list(LengthGroupedSampler([row["length"] for row in data], BATCH, 0))[: BATCH * (WARM_UP + STEPS)]
+    grouped = batches([data[index] for index in order], model.device)
+    same_batches, own_batches = rate(plain), rate(grouped)
+    flops = useful_flops(model, grouped[WARM_UP:]) / tokens(grouped[WARM_UP:])
+    return {
+        "tokens_per_second": same_batches,
+        "grouped_tokens_per_second": own_batches,
+        "useful_gflops": own_batches * flops / 1e9,
+        "end_to_end_tokens_per_second": end_to_end(preset),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def end_to_end(preset: str) -> float:
+    """Tokens a second of `textvae.train`, data and logging in, evaluation out."""
+    from transformers import TrainerCallback
+
+    from textvae import train
+    from textvae.data.sampler import LengthGroupedSampler
+    from textvae.recipe import make_recipe
+
+    clock: dict[int, float] = {}
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step in (WARM_UP, WARM_UP + STEPS):
+                _synchronise()
+                clock[state.global_step] = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder:
+        text = "\n".join(" ".join(f"w{word}" for word in words) for words in sentences(preset, BATCH * 200))
+        (Path(folder) / "text.txt").write_text(text + "\n")
+        budget = {"max_steps": WARM_UP + STEPS, "logging_steps": 10, "eval_strategy": "no", "save_strategy": "no"}
+        values = {
+            "data": {"source": str(Path(folder) / "text.txt")},
+            "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
+            "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
+            "training": budget | {"log_reconstructions": 0, "per_device_train_batch_size": BATCH, "seed": 0},
+        }
+        run = train(make_recipe(values, [], Path(folder) / "run"), callbacks=[Clock()])
+        lengths = np.asarray(run.splits["train"]["length"][:])
+    order = list(LengthGroupedSampler(lengths, BATCH, 0))[BATCH * WARM_UP : BATCH * (WARM_UP + STEPS)]
+    return int(lengths[order].sum()) / (clock[WARM_UP + STEPS] - clock[WARM_UP])
+
+
+def reference(preset: str) -> dict[str, float]:
+    """The plain step on the same batches, in float32 with Adam; its loss is checked against textvae's first."""
+    import torch
+    from reference_step import PlainVAE
+
+    from textvae.latent import kl
+
+    model = build(preset).eval()
+    plain = PlainVAE(model.config).to(model.device)
+    plain.take_weights(model)
+    some = batches(rows(preset, BATCH * (WARM_UP + STEPS)), model.device)
+    noise = torch.randn(BATCH, LATENT, device=model.device)
+    with torch.no_grad():
+        ids, mask = some[0]["input_ids"], some[0]["attention_mask"]
+        q = model.encode(ids, mask)
+        z = (q.mu + (0.5 * q.logvar).exp() * noise)[None]
+        ours = float((model.distortion(ids, mask, z)[0] + kl(q, model.prior, None, None)[0]).mean())
+        theirs = float(plain.loss(ids, mask, noise))
+    if abs(ours - theirs) > 1e-4 * ours:
+        raise SystemExit(f"{preset}: the reference's loss is {theirs} and textvae's {ours}")
+    del model
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-4)
+
+    def step(batch):
+        loss = plain.loss(batch["input_ids"], batch["attention_mask"], noise[: len(batch["input_ids"])], 0.5)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(plain.parameters(), 5.0)
+        optimizer.step()
+
+    for batch in some[:WARM_UP]:
+        step(batch)
+    measured = some[WARM_UP:]
+    time_taken = seconds(lambda: [step(batch) for batch in measured])
+    return {"reference_tokens_per_second": tokens(measured) / time_taken}
+
+
+def generated(preset: str) -> dict[str, float]:
+    """Decoding of 1,000 latent vectors to texts of PTB's lengths and of a trained model's uncertainty."""
+    import torch
+    from transformers import LogitsProcessor, LogitsProcessorList
+
+    from textvae.inference.decoding import decode_rows
+    from textvae.inference.text_vae import BATCH as AT_ONCE
+
+    model = build(preset).eval()
+    with torch.no_grad():
+        law = _law_of_perplexity(90.0)
+        model.decoder.softmax_bias.copy_(torch.from_numpy(law).log().to(model.device))
+    lengths = [len(words) for words in sentences(preset, 1000)]
+
+    class Ends(LogitsProcessor):
+        """Ends each row after a number of words that its first token tells."""
+
+        def __call__(self, input_ids, scores):
+            if input_ids.shape[1] == 1:
+                return scores
+            left = input_ids[:, 1] - 4 - (input_ids.shape[1] - 1)
+            ruled_out = torch.where(left > 0, torch.tensor(model.config.eos_token_id, device=left.device), 0)
+            scores = scores.scatter(1, ruled_out[:, None], -torch.inf)
+            only_eos = torch.full_like(scores, -torch.inf)
+            only_eos[:, model.config.eos_token_id] = 0.0
+            return torch.where((left <= 0)[:, None], only_eos, scores)
+
+    def decode(**options):
+        with torch.no_grad():
+            for start in range(0, 1000, AT_ONCE):
+                part = torch.tensor(lengths[start : start + AT_ONCE], device=model.device)
+                model.generate(
+                    torch.stack([torch.ones_like(part), part + 4], 1),
+                    z=torch.randn(len(part), LATENT, device=model.device),
+                    logits_processor=LogitsProcessorList([Ends()]),
+                    custom_generate=decode_rows,
+                    max_new_tokens=82,
+                    **options,
+                )
+
+    def measure(**options) -> float:
+        decode(**options)
+        return statistics.median(seconds(lambda: decode(**options)) for _ in range(REPEATS))
+
+    return {
+        "greedy_seconds_per_1000": measure(do_sample=False),
+        "top_p_seconds_per_1000": measure(do_sample=True, top_p=0.95, top_k=0),
+        "words_per_sentence": float(np.mean(lengths)),
+    }
+
+
+def _law_of_perplexity(perplexity: float) -> np.ndarray:
+    """Zipf-Mandelbrot's law over the vocabulary, sharpened until its perplexity is the one asked for."""
+    low, high = 0.1, 10.0
+    for _ in range(60):
+        power = (low + high) / 2
+        law = (np.arange(VOCABULARY) + 2.7) ** -power
+        law /= law.sum()
+        flat = np.exp(-(law * np.log(law)).sum()) > perplexity
+        low, high = (power, high) if flat else (low, power)
+    return law
+
+
+def importance_weighted(preset: str) -> dict[str, float]:
+    """iw_nll with 500 samples: textvae's, and one sentence and one sample at a time in float32."""
+    import torch
+    from datasets import Dataset
+
+    from textvae.evaluation.likelihood import importance_weighted_nll
+    from textvae.hardware import keep_freed_memory
+
+    keep_freed_memory()
+    model, samples = build(preset).eval(), 500
+    data = rows(preset, 202)
+    dataset = Dataset.from_list(data[2:])
+    importance_weighted_nll(model, dataset.select(range(20)), 50)
+    ours = len(dataset) / seconds(lambda: importance_weighted_nll(model, dataset, samples))
+
+    def naive(ids):
+        q = model.encode(ids, torch.ones_like(ids))
+        weights = []
+        for _ in range(samples):
+            z = q.rsample(1)
+            log_p = model(ids[:, :-1], z=z[0]).logits.log_softmax(-1).gather(2, ids[:, 1:, None]).sum()
+            weights.append(log_p + model.prior.log_prob(z)[0, 0] - q.log_prob(z)[0, 0])
+        return torch.stack(weights).logsumexp(0)
+
+    # Two sentences, of about the mean length, stand for all.
+    mean = np.mean([row["length"] for row in data])
+    typical = sorted(data, key=lambda row: abs(row["length"] - mean))[:2]
+    with torch.no_grad():
+        some = [torch.tensor([row["ids"]], device=model.device) for row in typical]
+        theirs = len(some) / seconds(lambda: [naive(ids) for ids in some])
+    return {"sentences_per_second": ours, "reference_sentences_per_second": theirs, "ratio": ours / theirs}
+
+
+def encoded(preset: str) -> dict[str, float]:
+    """Tokenization of a text file and latent vectors of its sentences."""
+    from datasets import Dataset, DatasetDict, disable_caching
+
+    from textvae import TextVAE
+    from textvae.data.corpus import Corpus
+    from textvae.data.encoding import encode_corpus
+    from textvae.tokenization import TokenizerConfig, make_tokenizer
+
+    disable_caching()
+    texts = [" ".join(f"w{word}" for word in words) for words in sentences(preset, 100_000)]
+    tokenizer = make_tokenizer(TokenizerConfig(kind="word", vocab_size=VOCABULARY), [texts])
+    corpus = Corpus(splits=DatasetDict(train=Dataset.from_dict({"text": texts})))
+    spent = seconds(lambda: encode_corpus(corpus, tokenizer, None, "truncate"))
+    vae = TextVAE(build(preset), tokenizer)
+    vae.encode(texts[:500])
+    return {
+        "tokenized_words_per_second": sum(text.count(" ") + 1 for text in texts) / spent,
+        "sentences_per_second": 10_000 / seconds(lambda: vae.encode(texts[:10_000])),
+    }
+
+
+def scaled(preset: str, count: int = SENTENCES) -> dict[str, float]:
+    """`textvae.train` on a text file of many sentences: caching, first step, and the most memory ever held."""
+    folder = tempfile.mkdtemp()
+    os.environ["HF_DATASETS_CACHE"] = f"{folder}/cache"  # read when datasets is imported
+    from transformers import TrainerCallback
+
+    from textvae import train
+    from textvae.recipe import make_recipe
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            times.setdefault(state.global_step, time.perf_counter())
+
+    found: dict[str, float] = {"sentences": count}
+    words, part = 0, 100_000
+    with (Path(folder) / "text.txt").open("w") as file:
+        for start in range(0, count, part):
+            some = sentences(preset, min(part, count - start), seed=start)
+            words += sum(map(len, some))
+            file.writelines(" ".join(f"w{word}" for word in line) + "\n" for line in some)
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    budget = {"max_steps": WARM_UP + STEPS, "eval_strategy": "no", "save_strategy": "no", "log_reconstructions": 0}
+    values = {
+        "data": {"source": str(Path(folder) / "text.txt"), "validation_size": 1e-4, "test_size": 1e-4},
+        "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
+        "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
+        "training": budget | {"per_device_train_batch_size": BATCH, "seed": 0},
+    }
+    for turn in ("first", "second"):
+        times: dict[int, float] = {}
+        start = time.perf_counter()
+        train(make_recipe(values, [], Path(folder) / turn), callbacks=[Clock()])
+        found[f"{turn}_time_to_first_step_seconds"] = times[1] - start
+    size = sum(file.stat().st_size for file in (Path(folder) / "cache").rglob("*") if file.is_file())
+    shutil.rmtree(folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found | {
+        "million_words": words / 1e6,
+        "cache_mb": size / 2**20,
+        "memory_before_mb": held,
+        "peak_memory_mb": peak,
+    }
+
+
+MEASUREMENTS = {
+    "roofline": lambda preset: roofline(),
+    "trained": trained,
+    "reference": reference,
+    "generate": generated,
+    "iw": importance_weighted,
+    "encode": encoded,
+    "scale": scaled,
+}
+
+
+if __name__ == "__main__":
+    print(json.dumps(MEASUREMENTS[sys.argv[1]](sys.argv[2])))

@@ -1,0 +1,217 @@
+"""Trains remedies against posterior collapse on Penn Treebank, measures them on test, and writes docs/results.md.
+
+    python scripts/reproduce_ptb.py --data DIR --output-dir runs/table
+    python scripts/reproduce_ptb.py --data DIR --output-dir runs/table --rows best best_lm --seeds 3
+
+Without --rows it trains the rows of the comparison: the model, the optimiser and the number of epochs are the same in
+all of them, and iw_nll takes 50 samples on a fixed thousand of the test sentences. The rows best, best_lm, high_rate
+and autoencoder have the full budget of their recipe, and 500 samples on all test sentences. Each row is one `textvae
+train` and one `textvae evaluate`, whose commands stand in the results. The same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import runs
+from benchmark import hardware
+
+STEPS, FAST_STEPS = 3945, 800  # of 32 sentences: three epochs, and three fifths of one
+SENTENCES = 1000
+COLUMNS = (
+    ("iw_nll", "{:.2f}"),
+    ("iw_nll_stderr", "{:.2f}"),
+    ("nll", "{:.2f}"),
+    ("rate", "{:.2f}"),
+    ("mutual_information", "{:.2f}"),
+    ("active_units", "{}"),
+    ("reconstruction_bleu", "{:.1f}"),
+    ("minutes", "{:.0f}"),
+    ("verdict", "{}"),
+)
+ANNEALED = "objective={beta: {schedule: linear, warmup: 0.3}}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of results.
+
+    Args:
+        what: in words.
+        overrides: key=value.
+        recipe: name in configs.
+        full: trained with the budget of its recipe, and measured on the whole test split.
+        staged: a quarter of the updates goes to the autoencoder.
+    """
+
+    what: str
+    overrides: tuple[str, ...] = ()
+    recipe: str = "ptb_lstm_lstm"
+    full: bool = False
+    staged: bool = False
+
+
+ROWS = {
+    "lm": Row("language model: the decoder alone", ("model.latent.size=0",)),
+    "none": Row("no remedy: beta is 1 from the start", ("objective={beta: 1}",)),
+    "annealing": Row("beta rises over 30 % of training", (ANNEALED,)),
+    "cyclical": Row("beta rises four times", ("objective={beta: {schedule: cyclical, cycles: 4, warmup: 0.5}}",)),
+    "beta": Row("beta-VAE, beta rises to 0.5", ("objective={beta: {schedule: linear, warmup: 0.3, max: 0.5}}",)),
+    "word_dropout": Row("annealing, 30 % of words hidden", (ANNEALED, "model.decoder.word_dropout=0.3")),
+    "skip": Row("annealing, z goes to the softmax too", (ANNEALED, "model.decoder.inject=[initial, concat, output]")),
+    "batch_norm": Row("annealing, mu is batch-normalised", (ANNEALED, "model.latent.posterior.batch_norm=0.6")),
+    "free_bits": Row("annealing, free bits of each dimension"),
+    "free_bits_total": Row("annealing, free bits of the whole rate", ("objective.free_bits_per=total",)),
+    "target_rate": Row("rate of 8 by a Lagrange multiplier", recipe="ptb_lstm_lstm_target_rate"),
+    "pretrained": Row(
+        "autoencoder first, then a new decoder and free bits", (), "ptb_lstm_lstm_pretrained", staged=True
+    ),
+    "aggressive": Row("the encoder is trained ahead (more updates than the others)", (), "ptb_lstm_lstm_aggressive"),
+    "iwae": Row("importance-weighted bound, 5 samples", recipe="ptb_lstm_lstm_iwae"),
+    "infovae": Row("InfoVAE, MMD to the prior", recipe="ptb_lstm_lstm_infovae"),
+    "adversarial": Row("adversarial autoencoder", recipe="ptb_lstm_lstm_adversarial"),
+    "denoising": Row("denoising adversarial autoencoder", recipe="ptb_lstm_lstm_denoising"),
+    "vmf": Row(
+        "von Mises-Fisher on the sphere, concentration 40",
+        ("objective={beta: 1}", "model.latent.posterior={kind: vmf, concentration: 40}", "model.latent.prior=uniform"),
+    ),
+    "best_lm": Row("language model", ("model.latent.size=0",), full=True),
+    "best": Row("the recipe", full=True),
+    "high_rate": Row("the recipe with 18 free bits", ("objective.free_bits=18",), full=True),
+    "autoencoder": Row(
+        "beta 0, 128 dimensions, less dropout",
+        (
+            "objective={beta: 0}",
+            "model.latent.size=128",
+            "model.encoder.dropout=0.1",
+            "model.decoder.dropout=0.2",
+            "model.decoder.weight_dropout=0",
+            "model.decoder.embedding_dropout=0",
+        ),
+        full=True,
+    ),
+}
+COMPARISON = [name for name, row in ROWS.items() if not row.full]
+
+
+def overrides(row: Row, data: Path, steps: int, seed: int) -> list[str]:
+    """All that a row changes in its recipe."""
+    first = steps // 4
+    stages = f"[{{max_steps: {first}, objective: {{beta: 0}}}}, {{max_steps: {steps - first}, reset: [decoder]}}]"
+    budget = f"training.stages={stages}" if row.staged else f"training.max_steps={steps}"
+    return [f"data.source={data}", *row.overrides, *([] if row.full else [budget]), f"training.seed={seed}"]
+
+
+def thousand(data: Path, folder: Path) -> Path:
+    """A copy of the corpus with a fixed thousand sentences in its validation and test splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "valid", "test"):
+        found = sorted(data.glob(f"*{split}*.txt"))
+        if len(found) != 1:
+            raise SystemExit(f"error: --data: wanted one file {split}.txt in {data}, found {len(found)}")
+        lines = [line for line in found[0].read_text(encoding="utf-8").splitlines() if line.strip()]
+        if split != "train":
+            lines = random.Random(0).sample(lines, min(SENTENCES, len(lines)))
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def measure(name: str, seed: int, fast: bool, data: Path, output: Path) -> None:
+    """Trains and evaluates one row, as far as that is not done."""
+    row, folder = ROWS[name], place(output, name, seed, fast)
+    corpus = data if row.full else output / "corpus"
+    runs.train(folder, row.recipe, overrides(row, corpus, FAST_STEPS if fast else STEPS, seed))
+    if not (folder / "metrics-test.json").is_file():
+        runs.textvae("evaluate", str(folder), "--split", "test", "--samples", "500" if row.full else "50")
+
+
+def place(output: Path, name: str, seed: int, fast: bool) -> Path:
+    """The run folder of a row."""
+    return output / (f"{name}-{seed}" + ("-fast" if fast and not ROWS[name].full else ""))
+
+
+def report(output: Path, data: Path, threads: int) -> str:
+    """Markdown: the rows that are finished, and their commands."""
+    machine = hardware(threads)
+    lines = [
+        "# Penn Treebank: remedies against posterior collapse",
+        "",
+        "Written by `scripts/reproduce_ptb.py`. Nats a sentence on the test split, end of sentence counted, Mikolov's "
+        "10,000 words; what each column means: [metrics.md](metrics.md), each remedy: [remedies.md](remedies.md). The "
+        "language model's nll is exact; the others' nll is the bound at beta = 1. Minutes are those of training.",
+        "",
+        f"Last row: {machine['date']}; {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}.",
+    ]
+    kinds = (
+        ("Full budget", "The whole test split, iw_nll with 500 samples.", True, False),
+        (
+            "Comparison",
+            f"{STEPS:,} updates of 32 sentences; a fixed thousand of the test split, 50 samples.",
+            False,
+            False,
+        ),
+        ("Comparison, fast", f"The same with {FAST_STEPS:,} updates.", False, True),
+    )
+    for title, note, full, fast in kinds:
+        names = [name for name, row in ROWS.items() if row.full == full]
+        found = [(name, seed) for name in names for seed in range(100) if finished(place(output, name, seed, fast))]
+        if not found:
+            continue
+        lines += ["", f"## {title}", "", note, ""]
+        lines += [
+            "| row | seed | " + " | ".join(name for name, _ in COLUMNS) + " | what |",
+            "|---|" * (len(COLUMNS) + 3),
+        ]
+        commands = []
+        for name, seed in found:
+            values = runs.figures(place(output, name, seed, fast), "test")
+            cells = ["" if values.get(key) is None else form.format(values[key]) for key, form in COLUMNS]
+            lines.append(f"| {name} | {seed} | " + " | ".join(cells) + f" | {ROWS[name].what} |")
+            changed = overrides(ROWS[name], data if full else output / "corpus", FAST_STEPS if fast else STEPS, seed)
+            commands.append(runs.command("train", ROWS[name].recipe, *changed))
+        lines += ["", "```", *commands, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def finished(folder: Path) -> bool:
+    """Whether a row is trained and measured."""
+    return (folder / "metrics-test.json").is_file()
+
+
+def main() -> None:
+    """Trains what is asked for; the results are written anew after each row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.txt, valid.txt and test.txt")
+    parser.add_argument("--output-dir", type=Path, required=True, help="of the runs")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=COMPARISON, metavar="NAME", help=", ".join(ROWS))
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
+    parser.add_argument("--fast", action="store_true", help="the comparison with a fifth of the updates")
+    parser.add_argument("--results", type=Path, default=Path("docs/results.md"), help="file of the table")
+    args = parser.parse_args()
+    if not args.data.is_dir():
+        parser.error(f"--data: there is no folder {args.data}")
+    if args.seeds < 1:
+        parser.error(f"--seeds: {args.seeds} is not allowed; at least 1")
+    if any(not ROWS[name].full for name in args.rows):
+        thousand(args.data, args.output_dir / "corpus")
+    start = time.time()
+    for name in args.rows:
+        for seed in range(args.seeds):
+            measure(name, seed, args.fast, args.data, args.output_dir)
+            args.results.parent.mkdir(parents=True, exist_ok=True)
+            args.results.write_text(report(args.output_dir, args.data, _threads()), encoding="utf-8")
+    print(f"\n{args.results} after {(time.time() - start) / 60:.0f} minutes")
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Runs that scripts train one after another: each is left alone once it is finished, and resumed if it was cut off."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+ON_FINISH = "metrics.json"
+
+
+def train(folder: Path, recipe: str, overrides: list[str]) -> None:
+    """Trains a run, goes on with one that was begun, or does nothing where it is finished.
+
+    Args:
+        folder: of the run.
+        recipe: file, or name in configs.
+        overrides: key=value.
+
+    Raises:
+        SystemExit: training failed.
+    """
+    if not (folder / ON_FINISH).is_file():
+        begun = ["--resume"] if (folder / "textvae.yaml").is_file() else []
+        textvae("train", recipe, *overrides, f"output_dir={folder}", *begun)
+
+
+def textvae(*arguments: str) -> None:
+    """Runs `textvae` with these arguments and shows the command; its failure ends the script."""
+    print("\n$", command(*arguments), flush=True)
+    code = subprocess.run([sys.executable, "-m", "textvae", *arguments]).returncode
+    if code:
+        raise SystemExit(code)
+
+
+def command(*arguments: str) -> str:
+    """What to type for it."""
+    return shlex.join(["textvae", *arguments])
+
+
+def figures(folder: Path, split: str) -> dict:
+    """The numbers of a finished run on a split, with `minutes` of training and the doctor's `verdict`."""
+    name = "metrics.json" if split == "validation" else f"metrics-{split}.json"
+    found = json.loads((folder / name).read_text())
+    last = (folder / "logs" / "history.jsonl").read_text().splitlines()[-1]
+    doctor = folder / "doctor.json"
+    verdict = json.loads(doctor.read_text())["verdict"] if doctor.is_file() else None
+    return found | {"minutes": json.loads(last)["seconds"] / 60, "verdict": verdict}

@@ -1,0 +1,5 @@
+"""`python -m textvae` is `textvae`."""
+
+from textvae.cli.main import main
+
+main()

@@ -1,0 +1,63 @@
+"""What a frozen encoder makes of each text, computed once and kept on disk. Shapes: N texts, H features."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from datasets import DatasetDict, Features, List, Value
+
+from textvae.data.collator import pad
+from textvae.hardware import autocast
+from textvae.modeling import TextVAEModel
+
+ROWS, BATCH = 4096, 64
+
+
+def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.device, bf16: bool) -> DatasetDict:
+    """Adds `summary` (H numbers a text) to the training and validation texts where the encoder is fixed.
+
+    A batch then brings it along, and the encoder need not run again. The cache knows it by the texts, the encoder's
+    weights and the precision.
+
+    Args:
+        splits: with `encoder_ids`.
+        model: its encoder tells by `is_fixed` whether its summary of a text never changes.
+        device: where the encoder runs.
+        bf16: precision of matrix products.
+
+    Returns:
+        The splits, as they were where the encoder is trained.
+    """
+    if not model.config.latent_size or not getattr(model.encoder, "is_fixed", False):
+        return splits
+    encoder, pad_id = model.encoder.eval().to(device), model.config.encoder_pad_token_id
+    known_by = hashlib.sha256(f"{model.config.encoder} {bf16}".encode())
+    for weight in encoder.state_dict().values():
+        known_by.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+
+    def summarise(texts: list[list[int]]) -> dict[str, np.ndarray]:
+        order = np.argsort([len(ids) for ids in texts], kind="stable")
+        summaries = np.empty((len(texts), encoder.output_size), dtype=np.float32)
+        for start in range(0, len(order), BATCH):
+            index = order[start : start + BATCH]
+            ids, mask = pad([texts[row] for row in index], pad_id)
+            with torch.no_grad(), autocast(device, bf16):
+                summary = encoder(ids.to(device), mask.to(device))
+            summaries[index] = summary.float().cpu().numpy()
+        return {"summary": summaries}
+
+    for name in ("train", "validation"):
+        split = splits[name]
+        column = {"summary": List(Value("float32"), length=encoder.output_size)}
+        splits[name] = split.map(
+            summarise,
+            input_columns="encoder_ids",
+            batched=True,
+            batch_size=ROWS,
+            features=Features({**split.features, **column}),
+            new_fingerprint=hashlib.sha256(f"{split._fingerprint} {known_by.hexdigest()}".encode()).hexdigest()[:32],
+            desc=f"Encoding {name}",
+        )
+    return splits
