@@ -168,7 +168,8 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
         (data / f"{split}.txt").write_text("\n".join(part) + "\n")
     monkeypatch.setattr(reproduce, "FAST_STEPS", 2)
     arguments = ["--data", data, "--output-dir", tmp_path / "out", "--results", tmp_path / "results.md", "--fast"]
-    monkeypatch.setattr(sys, "argv", ["reproduce_ptb.py", *map(str, arguments), "--rows", "lm", "free_bits"])
+    argv = ["reproduce_ptb.py", *map(str, arguments), "--rows", "lm", "free_bits"]
+    monkeypatch.setattr(sys, "argv", argv)
     reproduce.main()
     text = (tmp_path / "results.md").read_text()
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| lm |", "| free_bits |"))]
@@ -186,6 +187,7 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
     assert len(commands) == 2
     asked = len(runs.asked)
     assert asked == 4
+    monkeypatch.setattr(sys, "argv", argv)
     reproduce.main()
     assert len(runs.asked) == asked
 

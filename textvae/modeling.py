@@ -103,7 +103,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             info["missing_keys"] = set(info["missing_keys"]) - {f"{part}.backbone.{name}" for name in names}
         return (model, info) if output_loading_info else model
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs=None) -> None:
+    def activation_checkpointing_enable(self, activation_checkpointing_kwargs=None, **options) -> None:
         """Computes the states of pretrained parts anew in the backward pass instead of holding them.
 
         Raises:
@@ -111,9 +111,9 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         """
         parts = [part for part in self.children() if hasattr(part, "checkpoint")]
         if not parts:
-            raise ValueError("training.gradient_checkpointing: only pretrained encoders and decoders can do it")
+            raise ValueError("training.activation_checkpointing: only pretrained encoders and decoders can do it")
         for part in parts:
-            part.checkpoint(gradient_checkpointing_kwargs)
+            part.checkpoint(activation_checkpointing_kwargs=activation_checkpointing_kwargs, **options)
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The decoder's word vectors."""

@@ -27,6 +27,7 @@ VERBATIM = {
     *(f"data.{name}" for name in ("source", "config", "split", "revision", "text_column", "label_column")),
     *("tokenizer.path", "training.init_from", "training.run_name", "output_dir"),
 }
+BUDGETS = ("max_steps", "num_train_epochs")
 POSITIVE, NOT_NEGATIVE, SHARE = Field(gt=0), Field(ge=0), Field(ge=0, lt=1)
 # transformers.TrainingArguments takes any number; these are the ranges that make sense.
 RANGES = {
@@ -296,7 +297,8 @@ def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
 
     from textvae.training.arguments import TextVAETrainingArguments
 
-    budget = next((name for name in ("max_steps", "num_train_epochs") if values.get(name) is not None), None)
+    values = {name: value for name, value in values.items() if value is not None or name not in BUDGETS}
+    budget = next((name for name in BUDGETS if name in values), None)
     if values.get("stages") and budget:
         raise ValueError(
             f"training.{budget}: no effect beside training.stages, which have steps of their own; give one of them"
@@ -315,8 +317,8 @@ def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
 
 def _one_budget(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
     """max_steps (which has a default) beats num_train_epochs in transformers; here the one that was named counts."""
-    both = ("max_steps", "num_train_epochs")
-    given = [name for name in both if f"training.{name}" in named] or [n for n in both if values.get(n) is not None]
+    given = [name for name in BUDGETS if name in values]
+    given = [name for name in given if f"training.{name}" in named] or given
     if given == ["num_train_epochs"]:
         return {**values, "max_steps": -1}
     if given == ["max_steps"] and values["max_steps"] != -1:

@@ -103,7 +103,7 @@ def test_batches_by_tokens_are_full():
     sizes = [lengths[batch].max() * len(batch) for batch in TokenBatches(lengths, 1000, 0)]
     assert np.mean(sizes) > 930
     sizes = {int(lengths[batch].max()): len(batch) for batch in TokenBatches(lengths, 1000, 0)}
-    assert sizes[2] > 10 * sizes[39] > 0
+    assert sizes[min(sizes)] > 5 * sizes[max(sizes)] > 0
 
 
 def test_batches_by_tokens_depend_on_seed_and_epoch_alone():

@@ -123,14 +123,14 @@ class PretrainedDecoder(BackboneDecoder):
         if "embedding" in self.inject:
             self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
 
-    def checkpoint(self, options=None) -> None:
+    def checkpoint(self, **options) -> None:
         """As for any pretrained part; keys and values for z cannot be had then."""
         if "memory" in self.inject:
             raise ValueError(
-                "training.gradient_checkpointing: transformers drops the keys and values of model.decoder.inject: "
+                "training.activation_checkpointing: transformers drops the keys and values of model.decoder.inject: "
                 "memory; take inject: [prefix, embedding]"
             )
-        super().checkpoint(options)
+        super().checkpoint(**options)
 
     @property
     def embedding(self) -> nn.Embedding:

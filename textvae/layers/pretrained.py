@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from textvae import weights
 from textvae.validation import Section, one_line
@@ -116,23 +117,23 @@ class PretrainedPart:
             self.backbone.eval()
             # transformers checkpoints layers in training alone. Their parts, with the dropout, stay as they are.
             for layer in self.backbone.modules():
-                if getattr(layer, "gradient_checkpointing", False):
+                if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing:
                     layer.training = mode
         return self
 
-    def checkpoint(self, options: dict[str, Any] | None = None) -> None:
+    def checkpoint(self, **options: Any) -> None:
         """Computes states anew in the backward pass instead of holding them.
 
         Args:
-            options: of torch.utils.checkpoint.
+            **options: of transformers' activation_checkpointing_enable.
 
         Raises:
             ValueError: the architecture cannot do it.
         """
         try:
-            self.backbone.gradient_checkpointing_enable(options)
+            self.backbone.activation_checkpointing_enable(**options)
         except ValueError as error:
-            raise ValueError(f"training.gradient_checkpointing: {self.where}: {one_line(error)}") from None
+            raise ValueError(f"training.activation_checkpointing: {self.where}: {one_line(error)}") from None
 
 
 def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:

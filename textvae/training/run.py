@@ -112,8 +112,8 @@ def train(
         _init_from(model, Path(args.init_from))
     elif not begun:
         _load_pretrained(model)
-    if args.gradient_checkpointing:
-        model.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+    if args.activation_checkpointing:
+        model.activation_checkpointing_enable()  # the trainer does it again, with its options; here it may be refused
     if not recipe.data.noise.is_on:
         splits = with_summaries(splits, model, args.device, args.bf16)
     _make_folder(recipe, tokenizer, keep=resume)
