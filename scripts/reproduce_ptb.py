@@ -34,6 +34,8 @@ COLUMNS = (
     ("verdict", "{}"),
 )
 ANNEALED = "objective={beta: {schedule: linear, warmup: 0.3}}"
+# Of the rows that are compared: where z enters unless a row says otherwise. The recipe has the skip connection as well.
+PLAIN, SKIP = "model.decoder.inject=[initial, concat]", "model.decoder.inject=[initial, concat, output]"
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ ROWS = {
     "cyclical": Row("beta rises four times", ("objective={beta: {schedule: cyclical, cycles: 4, warmup: 0.5}}",)),
     "beta": Row("beta-VAE, beta rises to 0.5", ("objective={beta: {schedule: linear, warmup: 0.3, max: 0.5}}",)),
     "word_dropout": Row("annealing, 30 % of words hidden", (ANNEALED, "model.decoder.word_dropout=0.3")),
-    "skip": Row("annealing, z goes to the softmax too", (ANNEALED, "model.decoder.inject=[initial, concat, output]")),
+    "skip": Row("annealing, z goes to the softmax too", (ANNEALED, SKIP)),
     "batch_norm": Row("annealing, mu is batch-normalised", (ANNEALED, "model.latent.posterior.batch_norm=0.6")),
     "free_bits": Row("annealing, free bits of each dimension"),
+    "free_bits_skip": Row("annealing, free bits of each dimension, z goes to the softmax too: the recipe", (SKIP,)),
     "free_bits_total": Row("annealing, free bits of the whole rate", ("objective.free_bits_per=total",)),
     "target_rate": Row("rate of 8 by a Lagrange multiplier", recipe="ptb_lstm_lstm_target_rate"),
     "pretrained": Row(
@@ -103,7 +106,8 @@ def overrides(row: Row, data: Path, steps: int, seed: int) -> list[str]:
     first = steps // 4
     stages = f"[{{max_steps: {first}, objective: {{beta: 0}}}}, {{max_steps: {steps - first}, reset: [decoder]}}]"
     budget = f"training.stages={stages}" if row.staged else f"training.max_steps={steps}"
-    return [f"data.source={data}", *row.overrides, *([] if row.full else [budget]), f"training.seed={seed}"]
+    changed = [] if row.full else [*([] if SKIP in row.overrides else [PLAIN]), budget]
+    return [f"data.source={data}", *row.overrides, *changed, f"training.seed={seed}"]
 
 
 def thousand(data: Path, folder: Path) -> Path:

@@ -155,6 +155,7 @@ def test_every_row_of_the_table_is_a_recipe(reproduce):
         assert shared[0] == shared[1]
         if not row.full:
             assert recipe.model["decoder"]["hidden_size"] == plain.model["decoder"]["hidden_size"]
+            assert ("output" in recipe.model["decoder"]["inject"]) == ("skip" in name)
         seen[name] = recipe.to_yaml()
     assert len(reproduce.COMPARISON) >= 14
     assert len({seen[name] for name in reproduce.COMPARISON}) == len(reproduce.COMPARISON)
