@@ -68,3 +68,18 @@ def test_save_and_load(family, batch, z, tmp_path):
     model.save_pretrained(tmp_path)
     again = TextVAEModel.from_pretrained(tmp_path).eval()
     torch.testing.assert_close(again.distortion(*batch, z[None]), model.distortion(*batch, z[None]))
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_the_layers_of_its_encoder_are_left_out(family):
+    names = [name for name, _ in make(family).decoder.backbone.named_parameters()]
+    assert any("decoder.block.1" in name or "decoder.layers.1" in name for name in names)
+    assert not any("encoder.block" in name or "encoder.layers" in name for name in names)
+
+
+@pytest.mark.parametrize("family", SEQ2SEQ)
+def test_the_last_layer_that_is_trained_is_the_decoders(family):
+    backbone = make(family, train="last", last_layers=1).decoder.backbone
+    trained = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    assert trained
+    assert all("decoder.block.1." in name or "decoder.layers.1." in name for name in trained)

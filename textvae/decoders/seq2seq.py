@@ -61,6 +61,14 @@ class Seq2SeqDecoder(BackboneDecoder):
             if "embedding" in config.inject:
                 self.latent_embedding = nn.Linear(self.latent_size, self.size, bias=False)
 
+    def part_of(self, model: nn.Module) -> nn.Module:
+        """All but the layers of its encoder, which nothing would read."""
+        encoder = model.get_encoder()
+        for name in ("block", "layers"):
+            if hasattr(encoder, name):
+                setattr(encoder, name, nn.ModuleList())
+        return model
+
     @property
     def embedding(self) -> nn.Embedding:
         """The backbone's word vectors."""
