@@ -74,7 +74,9 @@ class PretrainedPart:
         if config.train != "all":
             backbone.requires_grad_(False)
         if config.train == "last":
-            blocks = max((m for m in backbone.modules() if isinstance(m, nn.ModuleList)), key=len)
+            lists = (m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m))
+            # A block may be a list of its own parts; what transformers can checkpoint is a whole one.
+            blocks = max((m for m in lists if isinstance(m[0], GradientCheckpointingLayer)), key=len)
             blocks[-config.last_layers :].requires_grad_(True)
         elif config.train == "lora":
             backbone = _with_lora(backbone, config.lora_rank, where)
