@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,11 @@ def sentences(preset: str, count: int, seed: int = 0) -> list[np.ndarray]:
     law = 1 / (np.arange(VOCABULARY - 5) + 2.7)
     words = random.choice(VOCABULARY - 5, lengths.sum(), p=law / law.sum())
     return np.split(words, lengths.cumsum()[:-1])
+
+
+def lines(some: list[np.ndarray]) -> Iterator[str]:
+    """The same sentences as lines of a text file."""
+    return (" ".join(f"w{word}" for word in words) + "\n" for words in some)
 
 
 def rows(preset: str, count: int) -> list[dict]:
@@ -179,34 +184,40 @@ def trained(preset: str) -> dict[str, float]:
 
 def end_to_end(preset: str) -> float:
     """Tokens a second of `textvae.train`, data and logging in, evaluation out."""
+    from textvae.data.sampler import LengthGroupedSampler
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "text.txt"
+        file.write_text("".join(lines(sentences(preset, BATCH * 200))))
+        run, clock = timed_run(preset, file, "run", (WARM_UP, WARM_UP + STEPS))
+        lengths = np.asarray(run.splits["train"]["length"][:])
+    order = list(LengthGroupedSampler(lengths, BATCH, 0))[BATCH * WARM_UP : BATCH * (WARM_UP + STEPS)]
+    return int(lengths[order].sum()) / (clock[WARM_UP + STEPS] - clock[WARM_UP])
+
+
+def timed_run(preset: str, file: Path, name: str, steps: tuple[int, ...], **data):
+    """`textvae.train` on a text file, in a folder beside it, and the time at the end of some steps."""
     from transformers import TrainerCallback
 
     from textvae import train
-    from textvae.data.sampler import LengthGroupedSampler
     from textvae.recipe import make_recipe
 
     clock: dict[int, float] = {}
 
     class Clock(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step in (WARM_UP, WARM_UP + STEPS):
+            if state.global_step in steps:
                 _synchronise()
                 clock[state.global_step] = time.perf_counter()
 
-    with tempfile.TemporaryDirectory() as folder:
-        text = "\n".join(" ".join(f"w{word}" for word in words) for words in sentences(preset, BATCH * 200))
-        (Path(folder) / "text.txt").write_text(text + "\n")
-        budget = {"max_steps": WARM_UP + STEPS, "logging_steps": 10, "eval_strategy": "no", "save_strategy": "no"}
-        values = {
-            "data": {"source": str(Path(folder) / "text.txt")},
-            "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
-            "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
-            "training": budget | {"log_reconstructions": 0, "per_device_train_batch_size": BATCH, "seed": 0},
-        }
-        run = train(make_recipe(values, [], Path(folder) / "run"), callbacks=[Clock()])
-        lengths = np.asarray(run.splits["train"]["length"][:])
-    order = list(LengthGroupedSampler(lengths, BATCH, 0))[BATCH * WARM_UP : BATCH * (WARM_UP + STEPS)]
-    return int(lengths[order].sum()) / (clock[WARM_UP + STEPS] - clock[WARM_UP])
+    budget = {"max_steps": WARM_UP + STEPS, "logging_steps": 10, "eval_strategy": "no", "save_strategy": "no"}
+    values = {
+        "data": {"source": str(file), **data},
+        "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
+        "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
+        "training": budget | {"log_reconstructions": 0, "per_device_train_batch_size": BATCH, "seed": 0},
+    }
+    return train(make_recipe(values, [], file.parent / name), callbacks=[Clock()]), clock
 
 
 def reference(preset: str) -> dict[str, float]:
@@ -353,7 +364,7 @@ def encoded(preset: str) -> dict[str, float]:
     from textvae.tokenization import TokenizerConfig, make_tokenizer
 
     disable_caching()
-    texts = [" ".join(f"w{word}" for word in words) for words in sentences(preset, 100_000)]
+    texts = [line.rstrip() for line in lines(sentences(preset, 100_000))]
     tokenizer = make_tokenizer(TokenizerConfig(kind="word", vocab_size=VOCABULARY), [texts])
     corpus = Corpus(splits=DatasetDict(train=Dataset.from_dict({"text": texts})))
     spent = seconds(lambda: encode_corpus(corpus, tokenizer, None, "truncate"))
@@ -372,35 +383,19 @@ def scaled(preset: str, count: int = SENTENCES) -> dict[str, float]:
     """
     folder = tempfile.mkdtemp()
     os.environ["HF_DATASETS_CACHE"] = f"{folder}/cache"  # read when datasets is imported
-    from transformers import TrainerCallback
-
-    from textvae import train
-    from textvae.recipe import make_recipe
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            times.setdefault(state.global_step, time.perf_counter())
-
+    text = Path(folder) / "text.txt"
     found: dict[str, float] = {"sentences": count}
     words, part = 0, 100_000
-    with (Path(folder) / "text.txt").open("w") as file:
+    with text.open("w") as file:
         for start in range(0, count, part):
             some = sentences(preset, min(part, count - start), seed=start)
             words += sum(map(len, some))
-            file.writelines(" ".join(f"w{word}" for word in line) + "\n" for line in some)
+            file.writelines(lines(some))
     memory = Memory()
-    budget = {"max_steps": WARM_UP + STEPS, "eval_strategy": "no", "save_strategy": "no", "log_reconstructions": 0}
-    values = {
-        "data": {"source": str(Path(folder) / "text.txt"), "validation_size": 1e-4, "test_size": 1e-4},
-        "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
-        "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
-        "training": budget | {"per_device_train_batch_size": BATCH, "seed": 0},
-    }
     for turn in ("first", "second"):
-        times: dict[int, float] = {}
         start = time.perf_counter()
-        train(make_recipe(values, [], Path(folder) / turn), callbacks=[Clock()])
-        found[f"{turn}_time_to_first_step_seconds"] = times[1] - start
+        _, clock = timed_run(preset, text, turn, (1,), validation_size=1e-4, test_size=1e-4)
+        found[f"{turn}_time_to_first_step_seconds"] = clock[1] - start
     size = sum(file.stat().st_size for file in (Path(folder) / "cache").rglob("*") if file.is_file())
     shutil.rmtree(folder)
     memory.stop()

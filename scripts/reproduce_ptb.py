@@ -21,7 +21,7 @@ import runs
 from benchmark import hardware
 
 STEPS, FAST_STEPS = 3945, 800  # of 32 sentences: three epochs, and three fifths of one
-SENTENCES = 1000
+SENTENCES, CORPUS = 1000, "corpus"  # of the comparison's validation and test splits; the folder that holds them
 COLUMNS = (
     ("iw_nll", "{:.2f}"),
     ("iw_nll_stderr", "{:.2f}"),
@@ -98,7 +98,7 @@ ROWS = {
         full=True,
     ),
 }
-COMPARISON = [name for name, row in ROWS.items() if not row.full]
+COMPARISON, FULL = ([name for name, row in ROWS.items() if row.full == full] for full in (False, True))
 
 
 def overrides(row: Row, data: Path, steps: int, seed: int) -> list[str]:
@@ -124,23 +124,55 @@ def thousand(data: Path, folder: Path) -> Path:
     return folder
 
 
-def measure(name: str, seed: int, fast: bool, data: Path, output: Path) -> None:
-    """Trains and evaluates one row, as far as that is not done."""
-    row, folder = ROWS[name], place(output, name, seed, fast)
-    corpus = data if row.full else output / "corpus"
-    runs.train(folder, row.recipe, overrides(row, corpus, FAST_STEPS if fast else STEPS, seed))
-    if not (folder / "metrics-test.json").is_file():
-        runs.textvae("evaluate", str(folder), "--split", "test", "--samples", "500" if row.full else "50")
+@dataclass(frozen=True)
+class Trial:
+    """A row with a seed: where it is trained, and by which commands."""
+
+    name: str
+    seed: int
+    fast: bool
+    data: Path
+    output: Path
+
+    @property
+    def folder(self) -> Path:
+        """Of the run."""
+        fast = "-fast" if self.fast and not ROWS[self.name].full else ""
+        return self.output / f"{self.name}-{self.seed}{fast}"
+
+    @property
+    def changed(self) -> list[str]:
+        """What it changes in its recipe."""
+        row = ROWS[self.name]
+        corpus = self.data if row.full else self.output / CORPUS
+        return overrides(row, corpus, FAST_STEPS if self.fast else STEPS, self.seed)
+
+    @property
+    def evaluation(self) -> list[str]:
+        """Arguments of `textvae` by which it is measured."""
+        samples = "500" if ROWS[self.name].full else "50"
+        return ["evaluate", str(self.folder), "--split", "test", "--samples", samples]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is trained and measured."""
+        return runs.metrics(self.folder, "test").is_file()
+
+    def run(self) -> None:
+        """Trains and measures it, as far as that is not done."""
+        runs.train(self.folder, ROWS[self.name].recipe, self.changed)
+        if not self.finished:
+            runs.textvae(*self.evaluation)
+
+    def commands(self) -> list[str]:
+        """What to type for the same."""
+        train = runs.command("train", ROWS[self.name].recipe, *self.changed, f"output_dir={self.folder}")
+        return [train, runs.command(*self.evaluation)]
 
 
-def place(output: Path, name: str, seed: int, fast: bool) -> Path:
-    """The run folder of a row."""
-    return output / (f"{name}-{seed}" + ("-fast" if fast and not ROWS[name].full else ""))
-
-
-def report(output: Path, data: Path, threads: int) -> str:
+def report(data: Path, output: Path) -> str:
     """Markdown: the rows that are finished, and their commands."""
-    machine = hardware(threads)
+    machine = hardware()
     lines = [
         "# Penn Treebank: remedies against posterior collapse",
         "",
@@ -150,40 +182,30 @@ def report(output: Path, data: Path, threads: int) -> str:
         "",
         f"Last row: {machine['date']}; {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}.",
     ]
-    kinds = (
-        ("Full budget", "The whole test split, iw_nll with 500 samples.", True, False),
-        (
-            "Comparison",
-            f"{STEPS:,} updates of 32 sentences; a fixed thousand of the test split, 50 samples.",
-            False,
-            False,
-        ),
-        ("Comparison, fast", f"The same with {FAST_STEPS:,} updates.", False, True),
+    some = "a fixed thousand of the test split, 50 samples."
+    sections = (
+        ("Full budget", "The whole test split, iw_nll with 500 samples.", FULL, False),
+        ("Comparison", f"{STEPS:,} updates of 32 sentences; {some}", COMPARISON, False),
+        ("Comparison, fast", f"The same with {FAST_STEPS:,} updates.", COMPARISON, True),
     )
-    for title, note, full, fast in kinds:
-        names = [name for name, row in ROWS.items() if row.full == full]
-        found = [(name, seed) for name in names for seed in range(100) if finished(place(output, name, seed, fast))]
-        if not found:
-            continue
-        lines += ["", f"## {title}", "", note, ""]
-        lines += [
-            "| row | seed | " + " | ".join(name for name, _ in COLUMNS) + " | what |",
-            "|---|" * (len(COLUMNS) + 3),
-        ]
-        commands = []
-        for name, seed in found:
-            values = runs.figures(place(output, name, seed, fast), "test")
-            cells = ["" if values.get(key) is None else form.format(values[key]) for key, form in COLUMNS]
-            lines.append(f"| {name} | {seed} | " + " | ".join(cells) + f" | {ROWS[name].what} |")
-            changed = overrides(ROWS[name], data if full else output / "corpus", FAST_STEPS if fast else STEPS, seed)
-            commands.append(runs.command("train", ROWS[name].recipe, *changed))
-        lines += ["", "```", *commands, "```"]
+    for title, note, names, fast in sections:
+        trials = [Trial(name, seed, fast, data, output) for name in names for seed in range(100)]
+        trials = [trial for trial in trials if trial.finished]
+        if trials:
+            lines += ["", f"## {title}", "", note, "", *table(trials)]
+            lines += ["", "```", *(line for trial in trials for line in trial.commands()), "```"]
     return "\n".join(lines) + "\n"
 
 
-def finished(folder: Path) -> bool:
-    """Whether a row is trained and measured."""
-    return (folder / "metrics-test.json").is_file()
+def table(trials: list[Trial]) -> list[str]:
+    """Lines of Markdown."""
+    header = ["row", "seed", *(key for key, _ in COLUMNS), "what"]
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for trial in trials:
+        values = runs.figures(trial.folder, "test")
+        cells = ["" if values.get(key) is None else form.format(values[key]) for key, form in COLUMNS]
+        lines.append(f"| {' | '.join([trial.name, str(trial.seed), *cells, ROWS[trial.name].what])} |")
+    return lines
 
 
 def main() -> None:
@@ -201,20 +223,14 @@ def main() -> None:
     if args.seeds < 1:
         parser.error(f"--seeds: {args.seeds} is not allowed; at least 1")
     if any(not ROWS[name].full for name in args.rows):
-        thousand(args.data, args.output_dir / "corpus")
+        thousand(args.data, args.output_dir / CORPUS)
     start = time.time()
     for name in args.rows:
         for seed in range(args.seeds):
-            measure(name, seed, args.fast, args.data, args.output_dir)
+            Trial(name, seed, args.fast, args.data, args.output_dir).run()
             args.results.parent.mkdir(parents=True, exist_ok=True)
-            args.results.write_text(report(args.output_dir, args.data, _threads()), encoding="utf-8")
+            args.results.write_text(report(args.data, args.output_dir), encoding="utf-8")
     print(f"\n{args.results} after {(time.time() - start) / 60:.0f} minutes")
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-ON_FINISH = "metrics.json"
-
 
 def train(folder: Path, recipe: str, overrides: list[str]) -> None:
     """Trains a run, goes on with one that was begun, or does nothing where it is finished.
@@ -22,7 +20,7 @@ def train(folder: Path, recipe: str, overrides: list[str]) -> None:
     Raises:
         SystemExit: training failed.
     """
-    if not (folder / ON_FINISH).is_file():
+    if not metrics(folder, "validation").is_file():
         begun = ["--resume"] if (folder / "textvae.yaml").is_file() else []
         textvae("train", recipe, *overrides, f"output_dir={folder}", *begun)
 
@@ -40,10 +38,14 @@ def command(*arguments: str) -> str:
     return shlex.join(["textvae", *arguments])
 
 
+def metrics(folder: Path, split: str) -> Path:
+    """The file that holds the numbers of a run on a split, once it has been measured there."""
+    return folder / ("metrics.json" if split == "validation" else f"metrics-{split}.json")
+
+
 def figures(folder: Path, split: str) -> dict:
     """The numbers of a finished run on a split, with `minutes` of training and the doctor's `verdict`."""
-    name = "metrics.json" if split == "validation" else f"metrics-{split}.json"
-    found = json.loads((folder / name).read_text())
+    found = json.loads(metrics(folder, split).read_text())
     last = (folder / "logs" / "history.jsonl").read_text().splitlines()[-1]
     doctor = folder / "doctor.json"
     verdict = json.loads(doctor.read_text())["verdict"] if doctor.is_file() else None

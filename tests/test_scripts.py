@@ -92,9 +92,6 @@ def runs(monkeypatch):
     def textvae_here(*arguments):
         module.asked.append(arguments)
         monkeypatch.setattr(sys, "argv", ["textvae", *arguments])
-        main()
-
-    def main():
         with pytest.raises(SystemExit) as left:
             cli.main()
         assert not left.value.code
