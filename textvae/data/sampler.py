@@ -71,19 +71,26 @@ class TokenBatches(LengthGroupedSampler):
     def __init__(self, lengths, tokens: int, seed: int, numbered: bool = False):
         mean = max(1.0, float(np.mean(lengths)))
         super().__init__(lengths, max(1, int(tokens / mean)), seed, numbered)
-        self.tokens = tokens
+        self.tokens, self._planned = tokens, None
 
     def __len__(self) -> int:
-        return len(self._cuts(self._sorted_in_windows(np.random.default_rng((self.seed, self.epoch)))))
+        return len(self._plan()[1])
 
     def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng((self.seed, self.epoch))
-        order = self._sorted_in_windows(random)
-        cuts = self._cuts(order)
+        order, cuts, turns = self._plan()
         ends = np.append(cuts[1:], len(order))
         order = self._numbers(order)
-        for batch in random.permutation(len(cuts)):
+        for batch in turns:
             yield order[cuts[batch] : ends[batch]].tolist()
+
+    def _plan(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows in order, where batches begin, and in which turn they come; worked out once an epoch."""
+        if self._planned is None or self._planned[0] != self.epoch:
+            random = np.random.default_rng((self.seed, self.epoch))
+            order = self._sorted_in_windows(random)
+            cuts = self._cuts(order)
+            self._planned = (self.epoch, (order, cuts, random.permutation(len(cuts))))
+        return self._planned[1]
 
     def _cuts(self, order: np.ndarray) -> np.ndarray:
         """Where batches begin."""
