@@ -494,7 +494,7 @@ def test_push_to_hub(vae, monkeypatch):
         "tokenizer_config.json",
     }
     card = ModelCard(files["README.md"].decode())
-    assert card.data.library_name == "textvae"
+    assert card.data.to_dict()["library_name"] == "textvae"
     assert 'TextVAE.from_pretrained("someone/tiny")' in card.text
     metrics = json.loads((module.Path(vae.model.name_or_path) / "metrics.json").read_text())
     assert f"| nll | {metrics['nll']:.4g} |" in card.text

@@ -9,10 +9,11 @@ import torch
 from datasets import DatasetDict, Features, List, Value
 
 from textvae.data.collator import pad
+from textvae.evaluation.likelihood import length_sorted_batches
 from textvae.hardware import autocast
 from textvae.modeling import TextVAEModel
 
-ROWS, BATCH = 4096, 64
+ROWS = 4096
 
 
 def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.device, bf16: bool) -> DatasetDict:
@@ -38,10 +39,8 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
         known_by.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
 
     def summarise(texts: list[list[int]]) -> dict[str, np.ndarray]:
-        order = np.argsort([len(ids) for ids in texts], kind="stable")
         summaries = np.empty((len(texts), encoder.output_size), dtype=np.float32)
-        for start in range(0, len(order), BATCH):
-            index = order[start : start + BATCH]
+        for index in length_sorted_batches([len(ids) for ids in texts]):
             ids, mask = pad([texts[row] for row in index], pad_id)
             with torch.no_grad(), autocast(device, bf16):
                 summary = encoder(ids.to(device), mask.to(device))

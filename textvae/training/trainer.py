@@ -111,7 +111,8 @@ class TextVAETrainer(Trainer):
 
     def go_on(self) -> None:
         """Sets the clock to what it showed when the checkpoint that training resumes from was written."""
-        self._clock_started = time.time() - next((row["seconds"] for row in reversed(self.state.log_history)), 0.0)
+        history = self.state.log_history
+        self._clock_started = time.time() - (history[-1]["seconds"] if history else 0.0)
 
     # ---- A step ----
 
