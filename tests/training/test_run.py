@@ -123,7 +123,9 @@ def test_history(trained):
     assert [row["step"] for row in evaluations] == list(range(20, 201, 20))
     comparable = [row["eval_nll"] for row in evaluations if row["step"] >= 60]
     assert trained.metrics["nll"] == pytest.approx(min(comparable), rel=1e-4)
-    assert 0 < rows[-1]["train_runtime"] < trained.training_seconds < 300
+    assert 0 < trained.training_seconds < 300
+    # Ours leaves out what comes before the first step, transformers' what comes after the last.
+    assert trained.training_seconds == pytest.approx(rows[-1]["train_runtime"], abs=0.5)
 
 
 def test_texts_of_several_lines_stay_apart(tmp_path, texts):

@@ -18,7 +18,8 @@ class _TokenNll(torch.autograd.Function):
     def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         wants_grad = any(ctx.needs_input_grad)
         nll = torch.empty(features.shape[0], dtype=torch.float32, device=features.device)
-        residuals = []
+        rows_kept = features.shape[0] if wants_grad else 0
+        residual = features.new_empty(rows_kept, weight.shape[0])
         for start in range(0, features.shape[0], CHUNK):
             rows = slice(start, start + CHUNK)
             logits = F.linear(features[rows], weight, bias).float()
@@ -29,11 +30,11 @@ class _TokenNll(torch.autograd.Function):
             total = softmax.sum(1, keepdim=True)
             nll[rows] = (total.log() + peak - target_logit).squeeze(1)
             if wants_grad:
-                residual = softmax.div_(total)  # softmax minus one-hot is the gradient of the logits
-                residual.scatter_add_(1, target, torch.full_like(total, -1.0))
-                residuals.append(residual.to(features.dtype))
+                gradient = softmax.div_(total)  # softmax minus one-hot is the gradient of the logits
+                gradient.scatter_add_(1, target, torch.full_like(total, -1.0))
+                residual[rows] = gradient
         if wants_grad:
-            ctx.save_for_backward(features, weight, torch.cat(residuals) if residuals else features.new_empty(0))
+            ctx.save_for_backward(features, weight, residual)
         return nll
 
     @staticmethod
