@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from transformers import LogitsProcessorList, TopPLogitsWarper
+from transformers import LogitsProcessorList, MinPLogitsWarper, TopPLogitsWarper
 
 from tests.conftest import DECODERS
 from tests.test_generation import PAD, D, V, log_likelihood, sharpened
@@ -136,10 +136,35 @@ def test_nucleus_equals_the_full_sort(top_p, prefilter, minimum, scale):
 
 
 def test_the_loop_takes_the_faster_filter():
-    processors = LogitsProcessorList([TopPLogitsWarper(0.9, min_tokens_to_keep=2)])
-    (faster,) = [decoding._faster(processor) for processor in processors]
-    assert isinstance(faster, NucleusFilter)
-    assert (faster.top_p, faster.min_tokens_to_keep) == (0.9, 2)
+    """A nucleus at the end is left to the draw; one that has to keep some tokens, or that is followed, is a filter."""
+    nucleus, minimum = TopPLogitsWarper(0.9), TopPLogitsWarper(0.8, min_tokens_to_keep=2)
+    after = MinPLogitsWarper(0.1)
+    processors, top_p = decoding._faster(LogitsProcessorList([after, nucleus]))
+    assert (list(processors), top_p) == ([after], 0.9)
+    for given in ([minimum], [nucleus, after]):
+        processors, top_p = decoding._faster(LogitsProcessorList(given))
+        assert (len(processors), top_p) == (len(given), 1.0)
+        assert isinstance(processors[0], NucleusFilter)
+        assert (processors[0].top_p, processors[0].min_tokens_to_keep) == (given[0].top_p, given[0].min_tokens_to_keep)
+
+
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.8, 0.95])
+def test_draw_from_a_nucleus_follows_the_filtered_scores(top_p):
+    scores = torch.tensor([-1.0, 0.3, -torch.inf, 1.2, -2.0, 0.8, 0.31, -0.4])
+    torch.manual_seed(0)
+    share = draw(scores.expand(60_000, -1), top_p).bincount(minlength=8) / 60_000
+    expected = NucleusFilter(top_p)(None, scores[None])[0].softmax(-1)
+    assert share[expected == 0].eq(0).all()
+    torch.testing.assert_close(share, expected, atol=0.01, rtol=0)
+
+
+def test_draw_from_the_nuclei_of_many_rows():
+    """Each row keeps to its own nucleus, however often other rows have to be drawn again."""
+    scores = 3 * torch.randn(500, 200, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    kept = NucleusFilter(0.6)(None, scores)
+    for _ in range(20):
+        assert kept.gather(1, draw(scores, 0.6)[:, None]).isfinite().all()
 
 
 def test_draw_follows_the_scores_and_never_takes_what_is_ruled_out():

@@ -56,20 +56,41 @@ class NucleusFilter(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(-1, tokens, kept)
 
 
-def draw(scores: Tensor) -> Tensor:
-    """Draws a token a row from softmax(scores), with one random number a row.
+def draw(scores: Tensor, top_p: float = 1.0) -> Tensor:
+    """Draws a token a row from softmax(scores), or from its nucleus, with about one random number a row.
 
-    torch.multinomial draws one for each token of the vocabulary, which takes longer than a decoder's step.
+    torch.multinomial draws one for each token of the vocabulary, which takes longer than a decoder's step. And nothing
+    is sorted for a nucleus: a token is in it if all likelier ones together hold less than `top_p`, so a token of the
+    whole vocabulary is drawn, and drawn again where it is not in the nucleus, which happens with probability
+    1 - top_p at most.
 
     Args:
         scores: (N,V).
+        top_p: share of the probability that the nucleus holds.
 
     Returns:
         (N,) ids, never one with a score of minus infinity.
+
+    Source: Holtzman et al. 2020, arXiv 1904.09751, section 3.1.
     """
-    share = scores.softmax(-1).cumsum(-1)
+    probabilities = scores.softmax(-1)
+    share = probabilities.cumsum(-1)
+    token = _point_in(share)
+    if top_p >= 1:
+        return token
+    rows = torch.arange(len(scores), device=scores.device)
+    while len(rows):
+        chosen = probabilities.gather(1, token[rows, None])
+        outside = (probabilities * (probabilities > chosen)).sum(-1) >= top_p
+        rows, probabilities, share = rows[outside], probabilities[outside], share[outside]
+        token[rows] = _point_in(share)
+    return token
+
+
+def _point_in(share: Tensor) -> Tensor:
+    """A token a row by its running total of probability (N,V)."""
     # In (0, 1]: the token found is the first whose running total reaches the draw, so it holds some probability.
-    point = (1 - torch.rand(len(scores), 1, device=scores.device)) * share[:, -1:]
+    point = (1 - torch.rand(len(share), 1, device=share.device)) * share[:, -1:]
     return torch.searchsorted(share, point).squeeze(-1)
 
 
@@ -93,7 +114,7 @@ def decode_rows(
     Returns:
         (N, longest) ids, rows that ended early filled with pad.
     """
-    processors = LogitsProcessorList(_faster(processor) for processor in logits_processor)
+    processors, top_p = _faster(logits_processor)
     every = CHECK_EVERY.get(input_ids.device.type, CHECK_EVERY_ELSEWHERE)
     rows, columns = input_ids.shape
     pad = generation_config.pad_token_id
@@ -108,7 +129,7 @@ def decode_rows(
         new = ids if length == columns else ids[:, -1:]
         logits = model(input_ids=new, z=z, past_key_values=state).logits[:, -1].float()
         scores = processors(ids, logits)
-        token = draw(scores) if generation_config.do_sample else scores.argmax(-1)
+        token = draw(scores, top_p) if generation_config.do_sample else scores.argmax(-1)
         token = torch.where(ended, pad, token)
         output[row, length] = token
         ids = torch.cat([ids, token[:, None]], 1)
@@ -123,7 +144,12 @@ def decode_rows(
     return output[:, :length]
 
 
-def _faster(processor):
-    if type(processor) is TopPLogitsWarper:
-        return NucleusFilter(processor.top_p, processor.min_tokens_to_keep)
-    return processor
+def _faster(processors: LogitsProcessorList) -> tuple[LogitsProcessorList, float]:
+    """Processors without full sorts, and the nucleus from which to draw where it is what the last of them keeps."""
+    faster = list(processors)
+    for place, processor in enumerate(faster):
+        if type(processor) is TopPLogitsWarper:
+            faster[place] = NucleusFilter(processor.top_p, processor.min_tokens_to_keep)
+    if faster and isinstance(faster[-1], NucleusFilter) and faster[-1].min_tokens_to_keep == 1:
+        return LogitsProcessorList(faster[:-1]), faster[-1].top_p
+    return LogitsProcessorList(faster), 1.0
