@@ -11,4 +11,5 @@ if __name__ == "__main__":
     parser.add_argument("--z-scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int)
     args = parser.parse_args()
-    print(*TextVAE.from_pretrained(args.run).sample(args.number, z_scale=args.z_scale, seed=args.seed), sep="\n")
+    texts = TextVAE.from_pretrained(args.run).sample(args.number, z_scale=args.z_scale, seed=args.seed)
+    print(*texts, sep="\n\n" if any("\n" in text for text in texts) else "\n")

@@ -40,3 +40,19 @@ def test_import_costs_nothing():
     program = "import sys, textvae; print(*{name.split('.')[0] for name in sys.modules})"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert {"torch", "transformers", "datasets", "numpy"}.isdisjoint(result.stdout.split())
+
+
+BOTH_WAYS = {
+    "textvae first": "import textvae; from transformers import AutoConfig, AutoModel",
+    "transformers first": "from transformers import AutoConfig, AutoModel; import textvae",
+    "a configuration": "from textvae import TextVAEConfig; from transformers import AutoConfig, AutoModel",
+    "a module": "import textvae.configuration; from transformers import AutoConfig, AutoModel; import textvae.modeling",
+}
+
+
+@pytest.mark.parametrize("imports", BOTH_WAYS.values(), ids=BOTH_WAYS)
+def test_auto_classes_know_the_model(imports, trained):
+    program = f"{imports}; import sys; print(AutoConfig.from_pretrained(sys.argv[1]).model_type)"
+    program += "; print(type(AutoModel.from_pretrained(sys.argv[1])).__name__)"
+    result = subprocess.run([sys.executable, "-c", program, str(trained.folder)], capture_output=True, text=True)
+    assert result.stdout.split() == ["textvae", "TextVAEModel"], result.stderr

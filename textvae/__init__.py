@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from textvae.auto import introduce
+
 __version__ = "0.1.0"
 
 _PLACES = {
@@ -20,9 +22,14 @@ __all__ = [*_PLACES, "__version__"]
 
 def __getattr__(name: str):
     if name in _PLACES:
+        if name.startswith("TextVAE"):
+            import_module("textvae.modeling")  # with which transformers' Auto classes know the model
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'textvae' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+introduce()

@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import enum
 import functools
+import glob
 import json
 import typing
 from pathlib import Path
@@ -27,8 +28,17 @@ VERBATIM = {
     *(f"data.{name}" for name in ("source", "config", "split", "revision", "text_column", "label_column")),
     *("tokenizer.path", "training.init_from", "training.run_name", "output_dir"),
 }
+# Parts that are nothing but their kind's.
+DEFAULT_KINDS = {
+    "encoder": "recurrent",
+    "decoder": "recurrent",
+    "posterior": "gaussian",
+    "prior": "standard",
+    "objective": "elbo",
+}
 BUDGETS = ("max_steps", "num_train_epochs")
 POSITIVE, NOT_NEGATIVE, SHARE = Field(gt=0), Field(ge=0), Field(ge=0, lt=1)
+SEED = Field(ge=0, lt=2**32)  # what numpy takes
 # transformers.TrainingArguments takes any number; these are the ranges that make sense.
 RANGES = {
     "learning_rate": POSITIVE,
@@ -46,8 +56,8 @@ RANGES = {
     "warmup_steps": NOT_NEGATIVE,
     "max_grad_norm": NOT_NEGATIVE,
     "eval_delay": NOT_NEGATIVE,
-    "seed": NOT_NEGATIVE,
-    "data_seed": NOT_NEGATIVE,
+    "seed": SEED,
+    "data_seed": SEED,
     "dataloader_num_workers": NOT_NEGATIVE,
     "early_stopping_patience": NOT_NEGATIVE,
     "log_reconstructions": NOT_NEGATIVE,
@@ -106,7 +116,7 @@ class Recipe:
     def to_yaml(self) -> str:
         """The resolved recipe, as saved with the run: without the run folder, and without secrets."""
         sections = {
-            "data": self.data.model_dump(),
+            "data": self.data.model_dump() | {"source": _from_anywhere(self.data.source)},
             "tokenizer": self.tokenizer.model_dump(),
             "model": self.model,
             "objective": self.objective,
@@ -115,6 +125,13 @@ class Recipe:
         }
         # By way of JSON, which turns tuples into lists.
         return yaml.safe_dump(json.loads(json.dumps(sections)), sort_keys=False, allow_unicode=True)
+
+
+def _from_anywhere(source: str) -> str:
+    """A source of texts as it is found from every folder: a local one gets its whole path."""
+    path = Path(source).expanduser()
+    local = not source.startswith("sample:") and (path.exists() or any(True for _ in glob.iglob(str(path))))
+    return str(path.absolute()) if local else source
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -134,7 +151,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
 def _with_base(path: Path) -> dict[str, Any]:
     """The sections of a recipe; where it names a `base` beside it, what it says on top of what the base says."""
-    values = _read(path)
+    values = read_sections(path)
     if "base" not in values:
         return values
     name = values.pop("base")
@@ -142,7 +159,7 @@ def _with_base(path: Path) -> dict[str, Any]:
     if not isinstance(name, str) or not base.is_file():
         known = sorted(file.name for file in path.parent.glob("*.y*ml"))
         raise ValueError(f"{path}: base: no such recipe: {base}; {suggest(str(name), known)}")
-    under = _read(base)
+    under = read_sections(base)
     if "base" in under:
         raise ValueError(f"{path}: base: {base} has a base itself; name the last of them")
     return _on_top(under, values)
@@ -158,7 +175,12 @@ def _on_top(under: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_sections(path: Path) -> dict[str, Any]:
+    """The sections of a YAML file as they stand there.
+
+    Raises:
+        ValueError: the file cannot be read, or holds no mapping.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -181,7 +203,7 @@ def _find(path: str) -> Path:
     folders = [Path("configs"), Path(__file__).parents[1] / "configs", Path(__file__).parent / "configs"]
     candidates = [Path(path)] + [folder / f"{path}.yaml" for folder in folders if "/" not in path]
     for candidate in candidates:
-        if candidate.exists():
+        if candidate.is_file():
             return candidate
     if "/" in path or path.endswith((".yaml", ".yml")):
         known = sorted(file.name for file in Path(path).parent.glob("*.y*ml"))
@@ -202,6 +224,8 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         ValueError: as `load_recipe`.
     """
     values = dict(values)
+    # Kinds first: with another kind, a part stands for itself, and what is said of it besides is said of the new one.
+    overrides = sorted(overrides, key=lambda override: not override.partition("=")[0].endswith(".kind"))
     named = {_apply(values, override) for override in overrides}
     output_dir = values.pop("output_dir", None)
     if not isinstance(output_dir, str | Path | None):
@@ -217,7 +241,7 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         data=_data(section["data"], named),
         tokenizer=_tokenizer(section["tokenizer"], model["decoder"]),
         model=model,
-        objective=registry.resolve("objective", section["objective"], "objective", default="elbo"),
+        objective=_part("objective", section["objective"], "objective"),
         training=_training(section["training"], named),
         generation=parse_section(GenerationSection, section["generation"], "generation"),
         output_dir=Path(output_dir) if output_dir else default_output,
@@ -241,7 +265,10 @@ def _apply(values: dict[str, Any], override: str) -> str:
         if not isinstance(inner, dict | None):
             raise ValueError(f"{key}: {'.'.join(path[:depth])} is {one_line(repr(inner), 80)}, which has no keys")
         place[part] = place = dict(inner or {})
-    place[last] = _value(text, key in VERBATIM)
+    value = _value(text, key in VERBATIM)
+    if last == "kind" and path[-1] in DEFAULT_KINDS and place.get("kind", DEFAULT_KINDS[path[-1]]) != value:
+        place.clear()
+    place[last] = value
     return key
 
 
@@ -285,10 +312,14 @@ def _model(values: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"model.{one_line(name)}: unknown key; {suggest(name, known)}")
     part = {name: {} if values.get(name) is None else values[name] for name in known}
     return {
-        "encoder": registry.resolve("encoder", part["encoder"], "model.encoder", default="recurrent"),
+        "encoder": _part("encoder", part["encoder"], "model.encoder"),
         "latent": parse_section(LatentConfig, part["latent"], "model.latent").model_dump(),
-        "decoder": registry.resolve("decoder", part["decoder"], "model.decoder", default="recurrent"),
+        "decoder": _part("decoder", part["decoder"], "model.decoder"),
     }
+
+
+def _part(family: str, values: Any, where: str) -> dict[str, Any]:
+    return registry.resolve(family, values, where, default=DEFAULT_KINDS[family])
 
 
 def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
@@ -309,7 +340,9 @@ def _training(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
     if steps is not None and steps < 1 and not (steps == -1 and epochs):
         raise ValueError(f"training.max_steps: {steps} is not allowed; input should be greater than 0")
     try:
-        get_reporting_integration_callbacks(TextVAETrainingArguments(output_dir="runs", **checked).report_to)
+        args = TextVAETrainingArguments(output_dir="runs", **checked)
+        for callback in get_reporting_integration_callbacks(args.report_to):
+            callback()  # which fails where its package is not installed
     except Exception as error:  # Whatever transformers, accelerate or a backend has against a combination.
         raise ValueError(f"training: {one_line(error).removeprefix('training: ')}") from None
     return checked

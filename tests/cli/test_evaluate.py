@@ -121,11 +121,14 @@ def test_every_key_is_documented(textvae, run):
     assert sorted(key for key in plain if f"`{key}`" not in text and not key.startswith("gap_")) == []
 
 
-def test_another_corpus_leaves_the_run_as_it_is(textvae, run, tmp_path):
+def test_numbers_of_another_corpus_stand_beside_those_of_the_runs_own(textvae, run, tmp_path):
     (tmp_path / "other.txt").write_text("the cat sees something\n" * 30)
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     result = textvae("evaluate", run, f"data.source={tmp_path / 'other.txt'}", "--samples", 1, "--json")
     assert result.json["sentences"] == 2
+    file = run / "metrics-validation-other-txt.json"
+    assert json.loads(file.read_text()) == result.json
+    file.unlink()
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 

@@ -1,5 +1,6 @@
 """The command itself: help at once, mistakes in one line."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_help_comes_at_once(command):
 def test_without_a_command(textvae):
     result = textvae()
     assert result.code == 2
-    assert "Usage: textvae" in result.out + result.err
+    assert re.search(r"Usage: .*textvae", result.out + result.err)
 
 
 @pytest.mark.parametrize(

@@ -51,13 +51,16 @@ def test_what_a_person_sees(textvae, asked, tmp_path):
     ]
 
 
-def test_its_own_folder_is_replaced_and_another_is_not(textvae, asked, tmp_path):
+def test_no_run_is_replaced_unless_it_is_asked_for(textvae, asked, tmp_path):
     arguments = ["quickstart", "--corpus", "poems", "--max-steps", 4, "--json", "--seed", 3]
     first = textvae(*arguments).json
     assert first["run"] == "runs/quickstart-poems"
     assert {"nll", "rate", "samples", "originals", "reconstructions", "a", "b", "interpolation"} <= first.keys()
     assert [len(first[key]) for key in ("samples", "originals", "reconstructions", "interpolation")] == [8, 4, 4, 7]
-    assert textvae(*arguments).json | {"seconds": 0} == first | {"seconds": 0}
+    second = textvae(*arguments).json
+    assert second["run"] == "runs/quickstart-poems-2"
+    assert second | {"seconds": 0, "run": first["run"]} == first | {"seconds": 0}
+    assert textvae(*arguments, "--overwrite").json["run"] == first["run"]
     named = [*arguments, "--output-dir", "runs/quickstart-poems"]
     refused = textvae(*named)
     assert (refused.code, refused.out) == (2, "")

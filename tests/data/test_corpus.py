@@ -110,6 +110,26 @@ def test_a_glob_is_all_training_text_unless_it_finds_a_train_file():
     assert contents(load("set/*.txt")) == {"train": ["train"], "validation": ["dev"], "test": ["test"]}
 
 
+def test_a_glob_that_finds_other_files_as_well_is_all_training_text():
+    lines("stories/night-train.txt", WORDS[:10])
+    lines("stories/sea.txt", WORDS[10:])
+    assert sorted(itertools.chain(*contents(load("stories/*.txt")).values())) == sorted(WORDS)
+
+
+def test_a_folder_of_folders():
+    for folder, words in (("train", ["a", "b"]), ("dev", ["c"]), ("test", ["d"])):
+        for word in words:
+            lines(f"data/{folder}/{word}.txt", [word])
+    assert contents(load("data")) == {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(caplog):
+    for name in ("train", "valid", "test", "extra"):
+        lines(f"data/{name}.txt", [name])
+    assert contents(load("data"))["train"] == ["train"]
+    assert "extra.txt in data: no name of a split, so not read" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["my file.txt", "what [1].txt", "a*b?.txt", "ü 山.txt", "it's,here.txt", "~x.txt"])
 def test_odd_file_names(name):
     lines(name, WORDS)
@@ -444,9 +464,10 @@ def hub(monkeypatch):
             Dataset.from_dict(columns, features).to_parquet(f"hub-{name}.parquet")
         asked = []
 
-        def load_dataset(source, config, revision):
+        def load_dataset(source, config, revision, split):
             asked.append((source, config, revision))
-            return datasets.load_dataset("parquet", data_files={name: f"hub-{name}.parquet" for name in splits})
+            files = {name: f"hub-{name}.parquet" for name in splits}
+            return datasets.load_dataset("parquet", data_files=files, split=split)
 
         monkeypatch.setattr(module, "load_dataset", load_dataset)
         return asked
@@ -481,6 +502,12 @@ def test_hub_one_split(hub):
     corpus = load("stories", split="everything", text_column="story")
     assert sorted(itertools.chain(*contents(corpus).values())) == sorted(WORDS)
     assert corpus.notices[0].startswith("the corpus has no validation (2 texts) and test (2 texts)")
+
+
+@pytest.mark.parametrize(("split", "count"), [("everything[:10]", 10), ("train+everything", 41)])
+def test_hub_a_part_of_its_splits(hub, split, count):
+    hub({"train": [("a", 0)], "everything": [(text, 0) for text in WORDS]})
+    assert sum(map(len, load("stories", split=split, text_column="story").splits.values())) == count
 
 
 @pytest.mark.parametrize(("label", "values"), [(Value("int64"), ["3", None]), (Value("string"), ["x y", "None"])])

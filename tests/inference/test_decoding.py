@@ -136,13 +136,14 @@ def test_nucleus_equals_the_full_sort(top_p, prefilter, minimum, scale):
 
 
 def test_the_loop_takes_the_faster_filter():
-    """A nucleus at the end is left to the draw; one that has to keep some tokens, or that is followed, is a filter."""
+    """A nucleus at the end is left to the draw; a small one, one that has to keep some tokens, one that is followed by
+    something, and one on an accelerator is a filter."""
     nucleus, minimum = TopPLogitsWarper(0.9), TopPLogitsWarper(0.8, min_tokens_to_keep=2)
-    after = MinPLogitsWarper(0.1)
-    processors, top_p = decoding._faster(LogitsProcessorList([after, nucleus]))
+    after, small = MinPLogitsWarper(0.1), TopPLogitsWarper(0.4)
+    processors, top_p = decoding._faster(LogitsProcessorList([after, nucleus]), True)
     assert (list(processors), top_p) == ([after], 0.9)
-    for given in ([minimum], [nucleus, after]):
-        processors, top_p = decoding._faster(LogitsProcessorList(given))
+    for given, redraw in (([minimum], True), ([nucleus, after], True), ([small], True), ([nucleus], False)):
+        processors, top_p = decoding._faster(LogitsProcessorList(given), redraw)
         assert (len(processors), top_p) == (len(given), 1.0)
         assert isinstance(processors[0], NucleusFilter)
         assert (processors[0].top_p, processors[0].min_tokens_to_keep) == (given[0].top_p, given[0].min_tokens_to_keep)

@@ -4,14 +4,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from textvae.layers.cross_entropy import CHUNK, token_nll
+from textvae.layers import cross_entropy
+from textvae.layers.cross_entropy import token_nll
 
-V, E = 50, 16
+V, E, CHUNK = 50, 16, 64
 INCOMING = {
     "uniform": lambda n: torch.ones(n),
     "random": lambda n: torch.randn(n, generator=torch.Generator().manual_seed(5)),
     "partly zero": lambda n: torch.arange(n).remainder(3).float(),
 }
+
+
+@pytest.fixture(autouse=True, params=["held", "computed anew"])
+def path(request, monkeypatch):
+    """Small chunks, and both ways to the gradient of the softmax layer."""
+    monkeypatch.setitem(cross_entropy.LOGITS_AT_ONCE, "cpu", CHUNK * V)
+    if request.param != "held":
+        monkeypatch.setattr(cross_entropy, "RESIDUALS_HELD", 0)
 
 
 def problem(n: int, scale: float = 1.0):
@@ -65,6 +74,22 @@ def test_gradient_of_one_input_alone(needed):
         torch.autograd.grad(function(*args).square().sum(), args[needed])[0] for function in (token_nll, reference)
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_softmax_layer_that_is_not_trained():
+    """The gradient of the features is the same, and nothing of the size of the logits is held for it."""
+    features, weight, bias, targets = problem(3 * CHUNK + 5)
+    incoming = INCOMING["random"](len(features))
+    expected = torch.autograd.grad(reference(features, weight, bias, targets), features, incoming)[0]
+    held = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: held.append(x.numel()) or x, lambda x: x):
+        nll = token_nll(features, weight.detach(), None, targets)
+        exact = reference(features, weight.detach(), torch.zeros(V), targets)
+        torch.testing.assert_close(nll, exact, rtol=1e-4, atol=1e-5)
+        held.clear()
+        nll = token_nll(features, weight.detach(), bias.detach(), targets)
+    torch.testing.assert_close(torch.autograd.grad(nll, features, incoming)[0], expected, rtol=1e-4, atol=1e-5)
+    assert max(held) < len(features) * V
 
 
 def test_without_gradients():

@@ -294,6 +294,7 @@ def test_resume_for_longer(short, finished):
     [
         (["model.latent.size=9"], "model"),
         (["tokenizer.min_frequency=2"], "tokenizer"),
+        (["data.max_length=30"], "data"),
         (["model.decoder.hidden_size=9", "training.ema_decay=0"], "model and training.ema_decay"),
     ],
 )

@@ -595,3 +595,16 @@ def test_the_clock_goes_on_after_an_interruption(make_trainer):
     trainer.state.log_history[-1]["seconds"] = 1000.0
     trainer.go_on()
     assert 1000 <= trainer.seconds < 1060
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_an_update_holds_the_same_sentences_however_it_is_accumulated(make_trainer, parts):
+    """Batches are sorted and shuffled by updates, so that losses can be compared step by step."""
+    losses = []
+    for batch, accumulated in ((8, 1), (8 // parts, parts)):
+        trainer = make_trainer(per_device_train_batch_size=batch, gradient_accumulation_steps=accumulated)
+        without_noise(trainer.model)
+        trainer.train()
+        losses.append([row["loss"] for row in trainer.state.log_history if "loss" in row])
+    assert len(losses[0]) == 4
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)

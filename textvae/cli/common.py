@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Seed = Annotated[int | None, typer.Option(help="Makes the output repeat.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Makes the output repeat.")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or a model on the Hugging Face Hub.")]
 Decoding = Annotated[
     list[str] | None,
@@ -114,7 +114,9 @@ def texts_from(arguments: list[str] | None) -> list[str]:
     if sys.stdin.isatty():
         raise ValueError("TEXT: give texts as arguments or lines on stdin")
     try:
-        texts = [line for line in sys.stdin.buffer.read().decode("utf-8").splitlines() if line.strip()]
+        # A line ends where it ends in a file, and not at the other characters at which splitlines cuts.
+        lines = sys.stdin.buffer.read().decode("utf-8-sig").split("\n")
+        texts = [line.rstrip("\r") for line in lines if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"stdin: not UTF-8 (byte {error.start})") from None
     if not texts:

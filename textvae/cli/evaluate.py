@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -35,10 +37,8 @@ def run(
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,
 ) -> None:
-    """Measure a run; the table is printed and written to metrics.json (metrics-test.json for the test split)."""
+    """Measure a run; the table is printed, and written to metrics.json or metrics-SPLIT[-CORPUS].json in its folder."""
     quiet()
-    from pathlib import Path
-
     from textvae.cli.progress import Bars
     from textvae.data.corpus import text_batches
     from textvae.evaluation.report import write_json
@@ -51,9 +51,7 @@ def run(
         metrics, vae, train = evaluate_run(
             folder, split, samples, overrides, False if fp32 else None, bars.stage, extras
         )
-    # Another corpus than the run's own must not overwrite the run's numbers.
-    if not overrides:
-        write_json(folder / ("metrics.json" if split == "validation" else f"metrics-{split}.json"), metrics)
+    write_json(folder / metrics_file(split, overrides or []), metrics)
     found = []
     if nearest and train:
         texts = vae.sample(nearest, seed=0)
@@ -73,6 +71,14 @@ def run(
     for row in found:
         overlap = f"  {row['overlap']:.2f}  "
         print("", row["sample"], indent(row["nearest"], overlap), sep="\n")
+
+
+def metrics_file(split: str, overrides: list[str]) -> str:
+    """Name of the file of a run's numbers; those of another corpus never overwrite those of its own."""
+    if not overrides and split == "validation":
+        return "metrics.json"
+    others = [re.sub(r"\W+", "-", Path(override.partition("=")[2]).name).strip("-") for override in overrides]
+    return f"{'-'.join(['metrics', split, *others])}.json"
 
 
 def curve_lines(metrics: dict[str, Any]) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
+from itertools import count
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +25,9 @@ class SampleCorpus(StrEnum):
 
 def run(
     corpus: Annotated[SampleCorpus, typer.Option(help="Sample corpus.")] = SampleCorpus.headlines,
-    output_dir: Annotated[str | None, typer.Option(help="Run folder; runs/quickstart-CORPUS when left out.")] = None,
+    output_dir: Annotated[
+        str | None, typer.Option(help="Run folder; when left out runs/quickstart-CORPUS, or that with a new number.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of training and of what is shown.")] = 0,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Shorter or longer training.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
@@ -32,7 +37,8 @@ def run(
     quiet()
     from textvae.recipe import load_recipe
 
-    overrides = [f"output_dir={output_dir or f'runs/quickstart-{corpus.value}'}", f"training.seed={seed}"]
+    folder = output_dir or fresh_folder(f"runs/quickstart-{corpus.value}", overwrite)
+    overrides = [f"output_dir={folder}", f"training.seed={seed}"]
     if max_steps:
         overrides.append(f"training.max_steps={max_steps}")
     recipe = load_recipe(f"{corpus.value}_gru_gru", overrides)
@@ -40,8 +46,7 @@ def run(
     from textvae.training.run import train
 
     with Bars() as bars:
-        # A folder that the user has not named is the command's own, so a second quickstart replaces the first.
-        result = train(recipe, overwrite=overwrite or output_dir is None, callbacks=[bars], progress=bars.stage)
+        result = train(recipe, overwrite=overwrite, callbacks=[bars], progress=bars.stage)
     vae, held_out = result.vae, result.splits["test"]["text"][:]
     shown = {
         "samples": vae.sample(8, seed=seed),
@@ -55,6 +60,12 @@ def run(
         print_json({**result.metrics, **shown, "run": str(result.folder)})
         return
     print(report(result, shown))
+
+
+def fresh_folder(name: str, overwrite: bool) -> str:
+    """The folder of this name or, where a run is in it that is to be kept, of this name with the next free number."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(name for name in names if overwrite or not Path(name).exists())
 
 
 def report(result, shown: dict) -> str:
@@ -79,12 +90,8 @@ def report(result, shown: dict) -> str:
     lines += [
         f"The run lies in {folder} (model, tokenizer, metrics.json, samples.txt, README.md, report.html). Next:",
         "",
-        f'  textvae interpolate {folder} "{_one_line(shown["a"])}" "{_one_line(shown["originals"][0])}"',
-        f"  textvae sample {folder} -n 20 --temperature 0.8",
-        f"  textvae evaluate {folder} --split test",
+        "  " + shlex.join(["textvae", "interpolate", str(folder), shown["a"], shown["originals"][0]]),
+        "  " + shlex.join(["textvae", "sample", str(folder), "-n", "20", "--temperature", "0.8"]),
+        "  " + shlex.join(["textvae", "evaluate", str(folder), "--split", "test"]),
     ]
     return "\n".join(lines)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

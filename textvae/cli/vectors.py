@@ -55,7 +55,8 @@ def read_vectors(path: Path) -> Tensor:
 
             z = load_file(path)["z"].float()
         elif path.suffix == ".jsonl":
-            rows = [json.loads(line)["z"] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            lines = path.read_text(encoding="utf-8").split("\n")
+            rows = [json.loads(line)["z"] for line in lines if line.strip()]
             z = torch.tensor(rows, dtype=torch.float32)
         else:
             import pyarrow.parquet as pq

@@ -35,10 +35,11 @@ class DataConfig(Section):
 
     Args:
         source: `sample:NAME`; a file (txt, csv, tsv, json, jsonl, parquet); a folder or a glob of files, whose names
-            tell train, validation (valid, val, dev) and test (a glob without a train file is all training texts); or
-            a name on the Hugging Face Hub.
+            tell train, validation (valid, val, dev) and test (a folder may hold folders of these names; a glob that
+            finds other files as well is all training texts); or a name on the Hugging Face Hub.
         config: configuration of a Hub dataset.
-        split: the one split of a Hub dataset to use; validation and test are then made from it.
+        split: the one split of a Hub dataset to use, or a part of it such as train[:10%]; validation and test are
+            then made from it.
         revision: revision of a Hub dataset.
         text_column: column that holds the text (not used for .txt files).
         label_column: column that holds a label, or null.

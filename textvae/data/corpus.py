@@ -102,7 +102,14 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
     path = Path(os.path.expanduser(source))
     if path.is_dir():
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        found = _by_split([entry for entry in entries if entry.suffix.lower() in SUFFIXES])
+        texts = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
+        found = _by_split(texts)
+        if "train" not in found:
+            found = _by_folder(entries)
+            texts = [path for paths in found.values() for path in paths]
+        unused = [entry.name for entry in texts if not any(entry in paths for paths in found.values())]
+        if "train" in found and unused:
+            logger.warning("%s in %s: no name of a split, so not read", one_line(", ".join(unused), 120), source)
         if "train" not in found:
             names = one_line(", ".join(entry.name for entry in entries) or "nothing", 120)
             raise ValueError(
@@ -114,8 +121,8 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
     else:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if not os.path.isdir(match)]
         found = _by_split(matches)
-        if "train" not in found:
-            found = {"train": matches}
+        if "train" not in found or sum(map(len, found.values())) < len(matches):
+            found = {"train": matches}  # not all of them are named for a split, so none is
         if not matches:
             if path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")) or any(c in source for c in "*?["):
                 raise ValueError(f"data.source: no such file or folder: {source}")
@@ -139,6 +146,16 @@ def _by_split(paths: list[Path]) -> dict[str, list[Path]]:
         split = next((split for split, names in SPLIT_NAMES.items() if set(parts) & set(names)), None)
         if split:
             found.setdefault(split, []).append(path)
+    return found
+
+
+def _by_folder(entries: list[Path]) -> dict[str, list[Path]]:
+    """The text files in the folders that have the name of a split."""
+    found = {}
+    for split, folders in _by_split([entry for entry in entries if entry.is_dir()]).items():
+        inside = sorted(path for folder in folders for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        if inside:
+            found[split] = inside
     return found
 
 
@@ -175,13 +192,16 @@ def _load_files(config: DataConfig, paths: dict[str, list[Path]], corpus: Corpus
 
 def _load_hub(config: DataConfig, corpus: Corpus) -> dict[str, Stored]:
     source = config.source
+    part = config.split if config.split and re.search(r"[\[+]", config.split) else None  # such as train[:10%]
     try:
-        loaded = load_dataset(source, config.config, revision=config.revision)
+        loaded = load_dataset(source, config.config, revision=config.revision, split=part)
     except Exception as error:  # From the network, the Hub, or any of the formats there.
         raise ValueError(
             f"data.source: {source!r} is no file or folder here, and the Hub gives none: {one_line(error)}"
         ) from None
-    if config.split:
+    if part:
+        chosen = {"train": loaded}
+    elif config.split:
         if config.split not in loaded:
             hint = suggest(config.split, list(loaded))
             raise ValueError(f"data.split: {source} has no split {config.split!r}; {hint}")

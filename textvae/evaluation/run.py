@@ -25,7 +25,7 @@ from textvae.evaluation.similarity import mauve
 from textvae.evaluation.text import is_chinese
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import TextVAE
-from textvae.recipe import Recipe, load_recipe
+from textvae.recipe import Recipe, make_recipe, read_sections
 from textvae.validation import suggest
 
 logger = logging.getLogger(__name__)
@@ -60,14 +60,15 @@ NONE = Extras()
 
 
 def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
-    """The resolved recipe of a run, with overrides.
+    """The resolved recipe of a run, with overrides, but for how it was trained: another machine may not be able to.
 
     Raises:
         ValueError: the folder is no run.
     """
     if not (folder / "textvae.yaml").is_file():
         raise ValueError(f"{folder} is not a run: it has no textvae.yaml")
-    return load_recipe(folder / "textvae.yaml", overrides)
+    sections = read_sections(folder / "textvae.yaml")
+    return make_recipe({**sections, "training": {}}, overrides, folder)
 
 
 def evaluate_run(

@@ -14,6 +14,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 # Likeliest tokens among which a nucleus is looked for before the whole vocabulary is sorted.
 PREFILTER = 1024
+# Smallest nucleus that is drawn from by drawing again: of a smaller one, more than half of the draws would be outside.
+LEAST_REDRAWN = 0.5
 # Rows leave the batch once this share of it has ended: the states of those that stay have to be copied.
 ENDED_SHARE = 1 / 8
 # Tokens between two looks at which rows have ended: an accelerator has to wait for each look.
@@ -114,7 +116,7 @@ def decode_rows(
     Returns:
         (N, longest) ids, rows that ended early filled with pad.
     """
-    processors, top_p = _faster(logits_processor)
+    processors, top_p = _faster(logits_processor, input_ids.device.type == "cpu")
     every = CHECK_EVERY.get(input_ids.device.type, CHECK_EVERY_ELSEWHERE)
     rows, columns = input_ids.shape
     pad = generation_config.pad_token_id
@@ -144,12 +146,16 @@ def decode_rows(
     return output[:, :length]
 
 
-def _faster(processors: LogitsProcessorList) -> tuple[LogitsProcessorList, float]:
-    """Processors without full sorts, and the nucleus from which to draw where it is what the last of them keeps."""
+def _faster(processors: LogitsProcessorList, redraw: bool) -> tuple[LogitsProcessorList, float]:
+    """Processors without full sorts, and the nucleus from which to draw where it is what the last of them keeps.
+
+    Not where drawing again would take many turns, or where each turn has to be waited for (an accelerator).
+    """
     faster = list(processors)
     for place, processor in enumerate(faster):
         if type(processor) is TopPLogitsWarper:
             faster[place] = NucleusFilter(processor.top_p, processor.min_tokens_to_keep)
-    if faster and isinstance(faster[-1], NucleusFilter) and faster[-1].min_tokens_to_keep == 1:
-        return LogitsProcessorList(faster[:-1]), faster[-1].top_p
+    last = faster[-1] if faster else None
+    if redraw and isinstance(last, NucleusFilter) and last.min_tokens_to_keep == 1 and last.top_p >= LEAST_REDRAWN:
+        return LogitsProcessorList(faster[:-1]), last.top_p
     return LogitsProcessorList(faster), 1.0

@@ -81,7 +81,10 @@ class TextVAE:
         try:
             model, info = TextVAEModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
             tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
-            fitted = cached_file(str(name), FITTED, _raise_exceptions_for_missing_entries=False, **kwargs)
+            fitted, card = (
+                cached_file(str(name), file, _raise_exceptions_for_missing_entries=False, **kwargs)
+                for file in (FITTED, CARD)
+            )
             fitted = fitted and FittedPrior.load(fitted).to(model.device)
             encoder_tokenizer = None
             if model.config.encoder_pad_token_id is not None:
@@ -92,8 +95,7 @@ class TextVAE:
             raise ValueError(f"cannot load {name}: its weights lack {sorted(info['missing_keys'])[0]} and others")
         if device is None:
             device = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
-        card = folder / CARD
-        text = card.read_text(encoding="utf-8") if card.is_file() else None
+        text = card and Path(card).read_text(encoding="utf-8")
         return cls(model.to(device), tokenizer, text, encoder_tokenizer, fitted and fitted.to(device))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -297,20 +299,29 @@ class TextVAE:
         """Texts on the way from one text to another, decoded without sampling unless told otherwise.
 
         Args:
-            a, b: texts, or latent vectors (D,).
+            a, b: texts, or latent vectors (D,); one of each.
             steps: texts, the reconstructions of both ends counted.
             method: slerp (along the sphere) or lerp (straight; where latent vectors have length 1, the points are
                 brought back to the sphere).
             seed: of sampling.
             **generation: as for `decode`.
         """
-        ends = [
-            self.encode(end) if isinstance(end, str) else torch.as_tensor(end, dtype=torch.float32) for end in (a, b)
-        ]
+        ends = [self._end(end) for end in (a, b)]
         points = path(*ends, steps, method)
         if self.on_sphere:
             points = onto_sphere(points)
         return self.decode(points, seed=seed, **{"do_sample": False, **generation})
+
+    def _end(self, end: str | Tensor) -> Tensor:
+        if isinstance(end, str):
+            return self.encode(end)
+        try:
+            z = torch.as_tensor(end, dtype=torch.float32)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"an end of a path is a text or a latent vector, not {one_line(repr(end), 60)}") from None
+        if z.shape != (self.latent_size,):
+            raise ValueError(f"an end of a path has shape {tuple(z.shape)}; this model wants ({self.latent_size},)")
+        return z
 
 
 def _may_be_on_the_hub(name: str) -> bool:

@@ -5,61 +5,108 @@ Shapes: N tokens, E features, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows of logits in memory at a time: small enough for a processor's cache, large enough for its matrix unit.
-CHUNK = 256
+# Logits in memory at a time: few enough for a processor's cache, enough for its matrix unit. An accelerator wants more.
+LOGITS_AT_ONCE = {"cpu": 2_560_000}
+LOGITS_AT_ONCE_ELSEWHERE = 64_000_000
+# Residuals that a training step holds until its backward pass; a longer one computes them again.
+RESIDUALS_HELD = 128_000_000
+# Below this, a probability no longer has all of float32's digits.
+_SMALL = 1e-30
 
 
 class _TokenNll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        wants_grad = any(ctx.needs_input_grad)
+    def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         nll = torch.empty(features.shape[0], dtype=torch.float32, device=features.device)
-        rows_kept = features.shape[0] if wants_grad else 0
-        residual = features.new_empty(rows_kept, weight.shape[0])
-        for start in range(0, features.shape[0], CHUNK):
-            rows = slice(start, start + CHUNK)
+        wants_features, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        ctx.frozen = wants_features and not (wants_weight or wants_bias)
+        ctx.held = (wants_weight or wants_bias) and nll.numel() * weight.shape[0] <= RESIDUALS_HELD
+        if ctx.frozen:
+            # All that the backward pass will need is what the features are to be moved by.
+            kept = torch.empty_like(features)
+        elif ctx.held:
+            kept = features.new_empty(len(features), len(weight))
+        else:
+            kept = features.new_empty(0)
+        for rows in _chunks(features, weight):
             logits = F.linear(features[rows], weight, bias).float()
-            target = targets[rows, None]
-            peak = logits.amax(1, keepdim=True)
-            target_logit = logits.gather(1, target)
-            softmax = logits.sub_(peak).exp_()
-            total = softmax.sum(1, keepdim=True)
-            nll[rows] = (total.log() + peak - target_logit).squeeze(1)
-            if wants_grad:
-                gradient = softmax.div_(total)  # softmax minus one-hot is the gradient of the logits
-                gradient.scatter_add_(1, target, torch.full_like(total, -1.0))
-                residual[rows] = gradient
-        if wants_grad:
-            ctx.save_for_backward(features, weight, residual)
+            if ctx.frozen or ctx.held:
+                nll[rows], residual = _residual(logits, targets[rows])
+                kept[rows] = residual.to(features.dtype) @ weight if ctx.frozen else residual
+            else:
+                nll[rows] = F.cross_entropy(logits, targets[rows], reduction="none")
+        ctx.save_for_backward(features, weight, bias, targets, kept)
         return nll
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        features, weight, residual = ctx.saved_tensors
-        if not features.shape[0]:
-            return torch.zeros_like(features), torch.zeros_like(weight), weight.new_zeros(weight.shape[0]), None
+        features, weight, bias, targets, kept = ctx.saved_tensors
         scale = grad.to(features.dtype)
+        if ctx.frozen:
+            return kept * scale[:, None], None, None, None
+        if not ctx.held:
+            return _from_anew(features, weight, bias, targets, scale, ctx.needs_input_grad)
+        scaled = features * scale[:, None]
         return (
-            (residual @ weight) * scale[:, None],
-            residual.t() @ (features * scale[:, None]),
-            scale @ residual,
+            (kept @ weight) * scale[:, None] if ctx.needs_input_grad[0] else None,
+            kept.t() @ scaled if ctx.needs_input_grad[1] else None,
+            scale @ kept if ctx.needs_input_grad[2] else None,
             None,
         )
 
 
-def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
+    at_once = LOGITS_AT_ONCE.get(features.device.type, LOGITS_AT_ONCE_ELSEWHERE)
+    size = max(32, at_once // len(weight))
+    return (slice(start, start + size) for start in range(0, len(features), size))
+
+
+def _residual(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Nll (n,) and softmax minus one-hot (n,V), which is the gradient of the logits; one exponential a logit."""
+    target = targets[:, None]
+    probabilities = logits.softmax(1)
+    of_target = probabilities.gather(1, target)
+    nll = -of_target.log().squeeze(1)
+    small = (of_target < _SMALL).squeeze(1)
+    if small.any():
+        nll[small] = F.cross_entropy(logits[small], targets[small], reduction="none")
+    return nll, probabilities.scatter_(1, target, of_target - 1)
+
+
+def _from_anew(features, weight, bias, targets, scale, wanted) -> tuple[Tensor | None, ...]:
+    """The backward pass where there are too many residuals to hold: chunk by chunk, sums in float32."""
+    d_features = torch.empty_like(features)
+    d_weight, d_bias = torch.zeros_like(weight, dtype=torch.float32), torch.zeros(len(weight), device=weight.device)
+    for rows in _chunks(features, weight):
+        _, residual = _residual(F.linear(features[rows], weight, bias).float(), targets[rows])
+        residual = residual.to(features.dtype).mul_(scale[rows, None])
+        d_features[rows] = residual @ weight
+        d_weight += residual.t() @ features[rows]
+        d_bias += residual.sum(0, dtype=torch.float32)
+    return (
+        d_features if wanted[0] else None,
+        d_weight.to(weight.dtype) if wanted[1] else None,
+        d_bias.to(weight.dtype) if wanted[2] else None,
+        None,
+    )
+
+
+def token_nll(features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """-log softmax(features weight^T + bias)[target] of each token, without the whole matrix of logits.
 
-    The matrix products run in the autocast dtype; the log-sum-exp runs in float32.
+    The matrix products run in the autocast dtype; the log-sum-exp runs in float32. A softmax layer that is not trained
+    costs neither the memory nor the time of its gradient.
 
     Args:
         features: (N,E).
         weight: (V,E).
-        bias: (V,).
+        bias: (V,), or None.
         targets: (N,) ids.
 
     Returns:
@@ -67,4 +114,4 @@ def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
     """
     device = features.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-    return _TokenNll.apply(features.to(dtype), weight.to(dtype), bias.to(dtype), targets)
+    return _TokenNll.apply(features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), targets)

@@ -20,7 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers.convert_slow_tokenizer import generate_merges
 
 from textvae.tokenization.charsmap import any_of, char_class, charsmap_normalizers
-from textvae.tokenization.special import SPECIAL
+from textvae.tokenization.special import DEFAULT_SIZE, SPECIAL
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 SPACE = "▁"
@@ -30,12 +30,12 @@ _MARK = "\ufff0"
 _SCORE_STEP = 2**-8
 
 
-def train_sentencepiece(texts: Iterable[str], vocab_size: int, model_type: str) -> bytes:
+def train_sentencepiece(texts: Iterable[str], vocab_size: int | None, model_type: str) -> bytes:
     """Trains a model, with byte fallback and with line ends and runs of spaces kept.
 
     Args:
         texts: the training split.
-        vocab_size: pieces, special ones counted.
+        vocab_size: pieces, special ones counted; when null DEFAULT_SIZE, or as many as the corpus gives.
         model_type: unigram or bpe.
 
     Returns:
@@ -49,7 +49,9 @@ def train_sentencepiece(texts: Iterable[str], vocab_size: int, model_type: str) 
         spm.SentencePieceTrainer.train(
             sentence_iterator=iter(texts),
             model_writer=file,
-            vocab_size=vocab_size,
+            vocab_size=vocab_size or DEFAULT_SIZE,
+            hard_vocab_limit=vocab_size is not None,
+            max_sentence_length=2**30,  # in bytes; longer ones would be left out
             model_type=model_type,
             byte_fallback=True,
             character_coverage=0.9995,

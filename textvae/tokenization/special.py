@@ -7,3 +7,5 @@ SPECIAL = {
     "unk_token": "<unk>",
     "mask_token": "<mask>",
 }
+# Ids where a vocabulary has to have a size and none is named.
+DEFAULT_SIZE = 8000

@@ -12,11 +12,11 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from textvae import weights
-from textvae.tokenization.special import SPECIAL
-from textvae.validation import Section
+from textvae.tokenization.special import DEFAULT_SIZE, SPECIAL
+from textvae.validation import Section, one_line
 
-# Ids where a vocabulary has to have a size and none is named.
-DEFAULT_SIZE = 8000
+# Ids of a byte-level vocabulary before anything is learnt: every byte and the special tokens.
+LEAST_BYTES = 256 + len(SPECIAL)
 
 
 class TokenizerConfig(Section):
@@ -47,6 +47,11 @@ class TokenizerConfig(Section):
             raise ValueError("kind pretrained needs path: a Hub name or a folder")
         if self.path and self.kind not in ("pretrained", "sentencepiece"):
             raise ValueError(f"path goes with the kinds pretrained and sentencepiece, not with {self.kind}")
+        if self.kind in ("bpe", "unigram") and self.subwords < LEAST_BYTES:
+            raise ValueError(
+                f"vocab_size {self.vocab_size} is too small for kind {self.kind}, which has all 256 bytes; at least "
+                f"{LEAST_BYTES}"
+            )
         return self
 
     @property
@@ -77,11 +82,16 @@ def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedT
         if config.path:
             model = _existing(config.path).read_bytes()
         else:
-            model = train_sentencepiece(texts, config.subwords, config.model_type)
+            model = train_sentencepiece(texts, config.vocab_size, config.model_type)
         return wrap(load_sentencepiece(model), special_tokens(model))
     build = {"word": _word, "char": _char, "bpe": _bpe, "unigram": _unigram}[config.kind]
     tokenizer, trainer = build(config)
-    tokenizer.train_from_iterator(texts, trainer)
+    try:
+        tokenizer.train_from_iterator(texts, trainer)
+    except (ValueError, OSError):
+        raise  # of the texts
+    except Exception as error:  # tokenizers raises nothing more specific
+        raise ValueError(f"tokenizer: {config.kind} cannot be trained on this corpus: {one_line(error)}") from None
     if config.kind == "word":
         tokenizer.model = _without_twins(tokenizer.get_vocab())
     if config.kind == "unigram":

@@ -9,6 +9,16 @@ from transformers import TrainingArguments
 
 from textvae.hardware import has_fast_bf16
 
+# Arguments of transformers that have no part here, and what has.
+NO_EFFECT = {
+    "train_sampling_strategy": "batches always hold sentences of like length",
+    "per_device_eval_batch_size": "batches for evaluation are as large as fits in memory",
+    "metric_for_best_model": "the best checkpoint has the lowest bound at beta = 1 (docs/metrics.md)",
+    "greater_is_better": "the best checkpoint has the lowest bound at beta = 1 (docs/metrics.md)",
+    "load_best_model_at_end": "a run always ends with its best weights",
+    "resume_from_checkpoint": "use --resume",
+}
+
 
 @dataclass
 class TextVAETrainingArguments(TrainingArguments):

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from textvae import registry
 from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus, text_batches
-from textvae.data.encoding import encode_corpus
+from textvae.data.encoding import encode_corpus, text_lengths
 from textvae.evaluation.doctor import examine
 from textvae.evaluation.report import Evaluation, evaluate_split, write_json
 from textvae.evaluation.text import set_apart
@@ -31,12 +31,13 @@ from textvae.latent.fitted import FITTED
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
 from textvae.tokenization import batches, load_tokenizer, make_tokenizer
-from textvae.training.arguments import TextVAETrainingArguments
+from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
 from textvae.training.card import model_card
 from textvae.training.features import with_summaries
 from textvae.training.page import report_page
 from textvae.training.stages import WEIGHTS, Stage, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
+from textvae.validation import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,10 @@ def train(
         model.activation_checkpointing_enable()  # the trainer does it again, with its options; here it may be refused
     if not recipe.data.noise.is_on:
         splits = with_summaries(splits, model, args.device, args.bf16)
+    _check_positions(recipe, splits)
+    for name, why in NO_EFFECT.items():
+        if name in recipe.training:
+            logger.warning("training.%s: no effect; %s", name, why)
     _make_folder(recipe, tokenizer, keep=resume)
     trainer, history = None, []
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
@@ -259,6 +264,20 @@ def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) 
         )
 
 
+def _check_positions(recipe: Recipe, splits: DatasetDict) -> None:
+    """Refuses texts that are longer than the positions which are learned."""
+    for side in ("encoder", "decoder") if recipe.model["latent"]["size"] else ("decoder",):
+        part = recipe.model[side]
+        if part.get("positions") == "learned":
+            for name, split in splits.items():
+                longest = int(text_lengths(split).max()) + 1
+                if longest > part["max_positions"]:
+                    raise ValueError(
+                        f"model.{side}.max_positions: {part['max_positions']} is too few for a {name} text of "
+                        f"{longest} tokens; raise it or choose positions: rotary"
+                    )
+
+
 def _begun(folder: Path) -> bool:
     """Whether there is something to go on from."""
     whole = ("checkpoint-*/trainer_state.json", "stage-*/checkpoint-*/trainer_state.json", f"stage-*/{WEIGHTS}")
@@ -272,9 +291,9 @@ def _last_checkpoint(folder: Path) -> str | None:
 
 
 def _check_resumed(recipe: Recipe, folder: Path) -> None:
-    """Refuses to go on with another model or tokenizer than the run's."""
+    """Refuses to go on with another corpus, model or tokenizer than the run's."""
     old, new = (yaml.safe_load(text) for text in ((folder / RECIPE).read_text(encoding="utf-8"), recipe.to_yaml()))
-    different = [name for name in ("tokenizer", "model") if old[name] != new[name]]
+    different = [name for name in ("data", "tokenizer", "model") if old[name] != new[name]]
     if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
         different.append("training.ema_decay")
     if old["training"].get("stages") != new["training"].get("stages"):
@@ -324,7 +343,11 @@ def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
     if encoder_tokenizer is not None:
         # Padding is masked, so any id will do where there is none for it.
         ids["encoder_pad_token_id"] = encoder_tokenizer.pad_token_id or 0
-    model = TextVAEModel(TextVAEConfig(vocab_size=max(tokenizer.get_vocab().values()) + 1, **recipe.model, **ids))
+    config = TextVAEConfig(vocab_size=max(tokenizer.get_vocab().values()) + 1, **recipe.model, **ids)
+    try:
+        model = TextVAEModel(config)
+    except (RuntimeError, MemoryError) as error:
+        raise ValueError(f"model: cannot be made, it may be too large for this machine: {one_line(error)}") from None
     # transformers refuses to save what only sampling reads with a configuration that does not sample.
     unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}
     values = recipe.generation.model_dump(exclude_none=True, exclude=unused)

@@ -122,7 +122,9 @@ class TextVAETrainer(Trainer):
         lengths, seed = text_lengths(dataset.rows if numbered else dataset), _data_seed(self.args)
         if self.args.tokens_per_batch:
             return TokenBatches(lengths, self.args.tokens_per_batch, seed, numbered)
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, seed, numbered)
+        # An update's sentences are the same in one batch, in accumulated ones, and in those of several processes.
+        update = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGroupedSampler(lengths, update, seed, numbered)
 
     def get_train_dataloader(self) -> DataLoader:
         """As in transformers, which cannot take batches from a sampler."""
