@@ -17,6 +17,7 @@ DECODERS = {
     "qwen3": {"model_type": "qwen3", "head_dim": 8} | GROUPED,
     "smollm3": {"model_type": "smollm3", "pad_token_id": 0} | GROUPED,
     "gemma": {"model_type": "gemma", "head_dim": 8} | GROUPED,
+    "gemma2": {"model_type": "gemma2", "head_dim": 8, "sliding_window": 16, "final_logit_softcapping": 2.0} | GROUPED,
     "gemma3": {"model_type": "gemma3_text", "head_dim": 8, "sliding_window": 16} | GROUPED,
     "mistral": {"model_type": "mistral", "sliding_window": None} | GROUPED,
     "gpt_neox": {"model_type": "gpt_neox"} | COMMON,

@@ -73,7 +73,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif hasattr(module, "softmax_bias"):
+        elif isinstance(getattr(module, "softmax_bias", None), nn.Parameter):
             init.zeros_(module.softmax_bias)
 
     # ---- Saving without pretrained weights that are to be had elsewhere ----
@@ -98,8 +98,9 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         for part in model.children():
             if hasattr(part, "freeze"):
                 part.freeze()
+        hub = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
         for part, names in model.base_weights().items():
-            getattr(model, part).load_weights(names)
+            getattr(model, part).load_weights(names, **hub)
             info["missing_keys"] = set(info["missing_keys"]) - {f"{part}.backbone.{name}" for name in names}
         return (model, info) if output_loading_info else model
 

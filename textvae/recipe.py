@@ -302,6 +302,8 @@ def _tokenizer(values: dict[str, Any], decoder: dict[str, Any]) -> TokenizerConf
     config = parse_section(TokenizerConfig, own | values, "tokenizer")
     if config.kind != "pretrained":
         raise ValueError(f"tokenizer.kind: {config.kind} does not go with a pretrained decoder, which has its own")
+    if config.path != decoder["name"]:
+        raise ValueError(f"tokenizer.path: {config.path!r} is not that of the pretrained decoder, {decoder['name']!r}")
     return config
 
 

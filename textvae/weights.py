@@ -54,16 +54,26 @@ def load(loader: Any, name: str, revision: str | None, where: str, **kwargs: Any
     Raises:
         ValueError: one line: no such model, no network, an architecture that the loader does not know.
     """
+    place = locate(name, revision, where)
     try:
-        return loader.from_pretrained(**locate(name, revision, where), **kwargs)
+        return loader.from_pretrained(**place, trust_remote_code=False, **kwargs)
     except Exception as error:  # whatever a missing repository, a broken file or an unknown architecture raises
         raise ValueError(f"{where}: cannot load {name}: {one_line(error, 200)}") from None
 
 
-def architecture(name: str, revision: str | None, where: str) -> dict[str, Any]:
-    """The configuration of a pretrained model as a plain dict, from which it can be built anew without its files."""
-    values = load(AutoConfig, name, revision, where).to_dict()
-    return {key: value for key, value in values.items() if key not in _OF_FILES}
+def architecture(name: str, revision: str | None, where: str) -> tuple[dict[str, Any], str, str | None]:
+    """What is needed to build a pretrained model anew, and to find its weights again.
+
+    Args:
+        name, revision, where: as for `locate`.
+
+    Returns:
+        Its configuration as a plain dict; its name, the whole path of a folder; the commit that a revision stands for.
+    """
+    config = load(AutoConfig, name, revision, where)
+    values = {key: value for key, value in config.to_dict().items() if key not in _OF_FILES}
+    folder, commit = Path(name), getattr(config, "_commit_hash", None)  # which what comes from the Hub alone has
+    return values, str(folder.absolute()) if folder.is_dir() else name, commit or revision
 
 
 def configuration(values: dict[str, Any]) -> PreTrainedConfig:
@@ -89,7 +99,9 @@ def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, o
         if ".lora_" in name or (only is not None and name not in only):
             continue
         theirs = given.get(name.replace(".base_layer.", "."))
-        if theirs is None or theirs.shape[1:] != weight.shape[1:] or len(theirs) > len(weight):
+        fits = theirs is not None and theirs.dim() == weight.dim()
+        grown = [b - a for a, b in zip(theirs.shape, weight.shape, strict=True) if a != b] if fits else []
+        if not fits or len(grown) > 1 or min(grown, default=0) < 0:
             raise ValueError(f"{where}: the weights lack {name} of shape {tuple(weight.shape)}")
         # A vocabulary may have grown by special tokens, whose vectors keep their first values.
-        weight[: len(theirs)].copy_(theirs) if weight.dim() else weight.copy_(theirs)
+        weight[tuple(map(slice, theirs.shape))].copy_(theirs)

@@ -9,15 +9,26 @@ import torch
 from datasets import DatasetDict
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import AutoModel, AutoModelForCausalLM, BertTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    BertTokenizer,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from tests.pretrained import DECODERS, ENCODERS
+from tests.pretrained import DECODERS, ENCODERS, GROUPED, SEQ2SEQ
 from textvae import TextVAE, train, weights
 from textvae.data.collator import Collator
 from textvae.encoders.pretrained import PretrainedEncoder
 from textvae.recipe import make_recipe
 from textvae.training.features import with_summaries
+
+# Families whose logits are not those of their features, and without keys and values.
+GRANITE = {"model_type": "granite", "logits_scaling": 4.0} | GROUPED
+MAMBA = {"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 40}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +48,19 @@ def pair(tmp_path_factory, texts):
 
     backend.decoder = decoders.ByteLevel()
     decoder_tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", bos_token="<|end|>")
-    torch.manual_seed(0)
+    torch.manual_seed(7)  # other weights than those with which a run's parts are built
+    tied = {"tie_word_embeddings": True}
     for name, loader, architecture, tokenizer in (
         ("encoder", AutoModel, ENCODERS["bert"], encoder_tokenizer),
         ("decoder", AutoModelForCausalLM, DECODERS["llama"], decoder_tokenizer),
+        ("llama", AutoModelForCausalLM, DECODERS["llama"] | tied, decoder_tokenizer),
+        ("gpt2", AutoModelForCausalLM, DECODERS["gpt2"], decoder_tokenizer),
+        ("gemma2", AutoModelForCausalLM, DECODERS["gemma2"], decoder_tokenizer),
+        ("t5", AutoModelForSeq2SeqLM, SEQ2SEQ["t5"], decoder_tokenizer),
+        ("bart", AutoModelForSeq2SeqLM, SEQ2SEQ["bart"], decoder_tokenizer),
+        ("bert", AutoModelForCausalLM, ENCODERS["bert"], decoder_tokenizer),
+        ("granite", AutoModelForCausalLM, GRANITE, decoder_tokenizer),
+        ("mamba", AutoModelForCausalLM, MAMBA, decoder_tokenizer),
     ):
         config = weights.configuration(architecture | {"vocab_size": len(tokenizer)})
         loader.from_config(config).save_pretrained(folder / name)
@@ -147,6 +167,78 @@ def test_a_missing_model_is_one_line(pair, texts, tmp_path, side, values, messag
         train(recipe_of(pair, tmp_path, texts, **{side: values}))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+# ---- Families ----
+
+
+@pytest.mark.parametrize("train_what", ["all", "none"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "t5", "bart"])
+def test_a_run_of_each_family(pair, texts, tmp_path, family, train_what):
+    """From its folder to a run that is loaded again, also where vocabulary and softmax layer are one tensor."""
+    kind = {"kind": "seq2seq"} if family in SEQ2SEQ else {"inject": ["memory", "prefix", "embedding"]}
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / family), "train": train_what} | kind)
+    run = train(recipe)
+    again = TextVAE.from_pretrained(run.folder)
+    assert again.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
+    beams = {"num_beams": 3, "num_return_sequences": 2, "do_sample": False, "max_new_tokens": 6}
+    z = run.vae.encode(texts[:3])
+    assert again.decode(z, **beams) == run.vae.decode(z, **beams)
+    assert len(again.decode(z, **beams)) == 6
+    sampled = {"do_sample": True, "top_p": 0.9, "num_return_sequences": 2, "max_new_tokens": 6, "seed": 1}
+    assert again.decode(z, **sampled) == run.vae.decode(z, **sampled)
+
+
+@pytest.mark.parametrize(("family", "why"), [("bert", "it reads"), ("granite", "its logits"), ("mamba", "")])
+def test_a_family_that_cannot_be_a_decoder_here_is_refused(pair, texts, tmp_path, family, why):
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / family), "inject": ["prefix"]})
+    with pytest.raises(
+        ValueError, match=rf"model\.decoder\.name: .* of the family {family}.*not supported: {why}"
+    ) as error:
+        train(recipe)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_texts_that_are_too_long(pair, texts, tmp_path, side):
+    """An encoder reads as much as it can; a decoder has to read all."""
+    longer = [*texts, *(" ".join([text] * 12) for text in texts[:12])]
+    if side == "encoder":
+        run = train(recipe_of(pair, tmp_path, longer, decoder={"name": str(pair / "t5"), "kind": "seq2seq"}))
+        assert max(len(ids) for split in run.splits.values() for ids in split["encoder_ids"]) == 64
+    else:
+        with pytest.raises(ValueError, match=r"model\.decoder: it reads at most 64 tokens, and a \w+ text has \d+"):
+            train(recipe_of(pair, tmp_path, longer, decoder={"name": str(pair / "gpt2")}))
+        assert not (tmp_path / "run").exists()
+
+
+class Stop(TrainerCallback):
+    """Ends training after three steps."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 3:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("save_base", [True, False])
+def test_resuming_has_the_pretrained_weights(pair, texts, tmp_path, run, save_base):
+    """A checkpoint may lack what is not trained, and what a frozen encoder makes of the texts is computed before it."""
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"save_base": save_base})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, callbacks=[Stop()])
+    resumed = train(recipe, resume=True)
+    for (name, a), b in zip(run.vae.model.state_dict().items(), resumed.vae.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_init_from_a_run_without_the_base_weights(pair, texts, tmp_path):
+    (tmp_path / "second").mkdir()
+    first = train(recipe_of(pair, tmp_path, texts, encoder={"save_base": False}))
+    recipe = recipe_of(pair, tmp_path / "second", texts, encoder={"save_base": False})
+    recipe.training |= {"init_from": str(first.folder), "learning_rate": 1e-30}
+    second = train(recipe)
+    torch.testing.assert_close(second.vae.encode(texts[:5]), first.vae.encode(texts[:5]))
 
 
 # ---- What a frozen encoder makes of a text is computed once ----

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from textvae.layers.cross_entropy import token_nll
+from textvae.layers.cross_entropy import bent, token_nll
 from textvae.layers.dropout import WordDropout
 from textvae.validation import Section
 
@@ -33,12 +33,14 @@ class Decoder(nn.Module):
     """p(x|z), token by token. A subclass turns input ids and z into features; the softmax is here.
 
     Contract of a subclass: `forward(ids (N,T), z (N,D), state) -> DecoderOutput`, `new_state()`, `embedding`,
-    `softmax_weight (V,E)` and `softmax_bias (V,)`.
+    `softmax_weight (V,E)` and `softmax_bias (V,)` or None; `softcap` bounds the logits of pretrained models that do so.
 
     Args:
         config: its configuration.
         model_config: the TextVAEConfig (vocabulary, special ids, latent size).
     """
+
+    softcap: float | None = None
 
     def __init__(self, config: DecoderConfig, model_config):
         super().__init__()
@@ -48,11 +50,12 @@ class Decoder(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """(N,T,E) -> (N,T,V), float32."""
-        return F.linear(features, self.softmax_weight.to(features.dtype), self.softmax_bias.to(features.dtype)).float()
+        bias = None if self.softmax_bias is None else self.softmax_bias.to(features.dtype)
+        return bent(F.linear(features, self.softmax_weight.to(features.dtype), bias).float(), self.softcap)
 
     def nll(self, features: Tensor, targets: Tensor) -> Tensor:
         """-log p of each target in nats: features (n,E), targets (n,) -> (n,)."""
-        return token_nll(features, self.softmax_weight, self.softmax_bias, targets)
+        return token_nll(features, self.softmax_weight, self.softmax_bias, targets, self.softcap)
 
 
 class VocabularyDecoderConfig(DecoderConfig):

@@ -16,6 +16,7 @@ from textvae.decoders.base import Decoder, DecoderConfig
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
+from textvae.validation import one_line
 
 Injection = Literal["memory", "prefix", "embedding"]
 
@@ -61,7 +62,7 @@ class PretrainedState:
 class BackboneDecoder(PretrainedPart, Decoder):
     """What decoders around a pretrained model share: its vocabulary, its softmax layer, the state.
 
-    A subclass gives `embedding`, `own_bias` (of the softmax, or None) and `forward`.
+    A subclass gives `embedding`, `own_bias` (of the softmax, or None), `both_logits`, `scale_ways_in` and `forward`.
 
     Args:
         config: its configuration.
@@ -82,10 +83,57 @@ class BackboneDecoder(PretrainedPart, Decoder):
         return self.backbone.get_output_embeddings().weight
 
     @property
-    def softmax_bias(self) -> Tensor:
-        """(V,), zeros where the model has none."""
-        bias = self.own_bias
-        return self.softmax_weight.new_zeros(len(self.softmax_weight)) if bias is None else bias
+    def softmax_bias(self) -> Tensor | None:
+        """(V,), or None where the model has none."""
+        return self.own_bias
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest text that it can read, prefix not counted; None for any."""
+        positions = getattr(self.backbone.config.get_text_config(decoder=True), "max_position_embeddings", None)
+        return positions and positions - (self.config.latent_slots if "prefix" in self.config.inject else 0)
+
+    def load_weights(self, only: set[str] | None = None, **hub) -> None:
+        """As for any pretrained part. Then ways into it that start with it are scaled to its word vectors.
+
+        Raises:
+            ValueError: the model is of a family that cannot be a decoder here.
+        """
+        super().load_weights(only, **hub)
+        self.check_family()
+        if only is None:
+            self.scale_ways_in(float(self.embedding.weight.detach().std()))
+
+    @torch.no_grad()
+    def check_family(self) -> None:
+        """Raises ValueError where it computes anything else than the pretrained model does, or looks ahead.
+
+        A family may read both ways, bend its logits, or keep another cache; nothing that says so is common to all.
+        """
+        training, device = self.training, self.softmax_weight.device
+        self.eval()
+        ids = torch.arange(8, device=device).view(2, 4)
+        z = torch.linspace(-1, 1, 2 * self.latent_size, device=device).view(2, -1)
+        try:
+            theirs, ours = self.both_logits(ids, z)
+            features, state = self(ids, z).features, self.new_state()
+            steps = torch.cat([self(ids[:, t : t + 1], z, state).features for t in range(4)], 1)
+            other = self(torch.cat([ids[:, :3], ids[:, 3:] + 9], 1), z).features
+        except Exception as error:  # whatever a family has against what the others take
+            raise ValueError(f"{self._refusal} {one_line(error, 120)}") from None
+        for what, a, b, tolerance in (
+            ("it reads the words that it is to predict", other[:, :3], features[:, :3], 1e-5),
+            ("its logits are not those of its features", ours, theirs, 1e-3),
+            ("its cache changes what it computes", steps, features, 1e-3),
+        ):
+            if not (a - b).abs().max() < tolerance * (1 + b.abs().max()):
+                raise ValueError(f"{self._refusal} {what}")
+        self.train(training)
+
+    @property
+    def _refusal(self) -> str:
+        family = self.backbone.config.model_type
+        return f"model.decoder.name: {self.config.name} is of the family {family}, which is not supported:"
 
     def new_state(self) -> PretrainedState:
         """An empty state for generation."""
@@ -109,9 +157,10 @@ class PretrainedDecoder(BackboneDecoder):
     def __init__(self, config: PretrainedDecoderConfig, model_config):
         super().__init__(config, model_config, AutoModelForCausalLM)
         text = self.backbone.config.get_text_config()
-        if getattr(text, "final_logit_softcapping", None) or getattr(text, "logit_scale", None):
-            raise ValueError(f"model.decoder.name: {text.model_type} bends its logits, which is not supported")
+        self.softcap = getattr(text, "final_logit_softcapping", None)
         self.inject = config.inject if self.latent_size else ()
+        if not hasattr(text, "num_attention_heads"):
+            raise ValueError(f"{self._refusal} it has no attention, and so no keys and values to hold z")
         self.layers, self.heads = text.num_hidden_layers, getattr(text, "num_key_value_heads", None)
         self.heads = self.heads or text.num_attention_heads
         self.head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -131,6 +180,21 @@ class PretrainedDecoder(BackboneDecoder):
                 "memory; take inject: [prefix, embedding]"
             )
         super().checkpoint(**options)
+
+    def both_logits(self, ids: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the pretrained model, and ours without z."""
+        inject, self.inject = self.inject, ()
+        ours = self.logits(self(ids, z).features)
+        self.inject = inject
+        return self.backbone(ids).logits.float(), ours
+
+    @torch.no_grad()
+    def scale_ways_in(self, size: float) -> None:
+        """Prefix tokens start as large as word vectors, what is added to these a third as large (for z of size 1)."""
+        for name, share in (("prefix", 1.0), ("embedding", 0.3)):
+            if name in self.inject:
+                layer = self.prefix if name == "prefix" else self.latent_embedding
+                nn.init.normal_(layer.weight, std=share * size * self.latent_size**-0.5)
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -163,6 +227,11 @@ class PretrainedDecoder(BackboneDecoder):
             features (N,T,H) and the state.
         """
         past = state.length if state is not None else 0
+        if self.max_tokens and past + ids.shape[1] > self.max_tokens:
+            raise ValueError(
+                f"a text of {past + ids.shape[1]} tokens is longer than {self.config.name} can read, which is "
+                f"{self.max_tokens}: lower generation.max_new_tokens, or leave such texts out"
+            )
         cached = state is not None or "memory" in self.inject
         cache = state.cache if past else self.memory_of(z) if cached else None
         x = self.embedding(self.drop_words(ids))

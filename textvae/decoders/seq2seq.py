@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
@@ -79,6 +80,19 @@ class Seq2SeqDecoder(BackboneDecoder):
         """(V,) or None; BART keeps it apart from the softmax layer."""
         bias = getattr(self.backbone, "final_logits_bias", None)
         return None if bias is None else bias[0]
+
+    def both_logits(self, ids: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the whole encoder-decoder and ours, both attending to what a z of zeros gives."""
+        z = torch.zeros_like(z)
+        tokens = self.latent_tokens(z).view(len(z), -1, self.size) if self.latent_size else z.new_zeros(2, 1, self.size)
+        theirs = self.backbone(decoder_input_ids=ids, encoder_outputs=(tokens,)).logits.float()
+        return theirs, self.logits(self(ids, z).features)
+
+    @torch.no_grad()
+    def scale_ways_in(self, size: float) -> None:
+        """What is added to word vectors starts a third as large as they are, for z of size 1."""
+        if self.latent_size and "embedding" in self.config.inject:
+            nn.init.normal_(self.latent_embedding.weight, std=0.3 * size * self.latent_size**-0.5)
 
     def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:
         """Reads input ids.

@@ -111,6 +111,11 @@ class TransformerDecoder(VocabularyDecoder):
         parts = parts.transpose(3, 4)  # (N,L,2,A,M,H/A)
         return [(parts[:, layer, 0], parts[:, layer, 1]) for layer in range(config.num_layers)]
 
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest text that it can read; None for any."""
+        return self.config.max_positions if self.config.positions == "learned" else None
+
     def forward(self, ids: Tensor, z: Tensor, state: DynamicCache | None = None) -> DecoderOutput:
         """Reads input ids.
 

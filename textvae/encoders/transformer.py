@@ -86,6 +86,11 @@ class TransformerEncoder(nn.Module):
         self.output_size = size
         self.pooling = Pooling(config.pooling, size)
 
+    @property
+    def max_tokens(self) -> int | None:
+        """Longest text that it can read; None for any."""
+        return self.config.max_positions if self.config.positions == "learned" else None
+
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
 

@@ -23,6 +23,7 @@ from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, 
 from textvae.evaluation.run import load_run_recipe
 from textvae.hardware import autocast
 from textvae.inference.text_vae import TextVAE
+from textvae.layers.cross_entropy import bent
 from textvae.recipe import Recipe
 
 # Texts that are looked at: enough for every number here to the digit that matters, and done in seconds.
@@ -211,13 +212,17 @@ def _end_and_word(model, batch: dict[str, Tensor], z: Tensor, bf16: bool | None)
         features = decoder(ids[:, :-1], z).features[real]
         nll = decoder.nll(features, targets)
         # -log p(eos) differs from the token's nll by the difference of two logits: no second softmax.
-        weight, bias = decoder.softmax_weight, decoder.softmax_bias
-        logits = ((weight[targets] - weight[eos]) * features.float()).sum(-1) + bias[targets] - bias[eos]
-        end = nll + logits
+        end = nll + _logit(decoder, features, targets) - _logit(decoder, features, torch.full_like(targets, eos))
     # -log(1 - p(eos)); whatever rounding does to it, the two parts add up to the token's nll.
     go_on = -torch.log(-torch.expm1(-end.clamp_min(1e-6)))
     ends = torch.where(targets == eos, nll, go_on)
     return ends, nll - ends, real
+
+
+def _logit(decoder, features: Tensor, ids: Tensor) -> Tensor:
+    """Of one id a token: (n,E), (n,) -> (n,)."""
+    logit = (decoder.softmax_weight[ids] * features.float()).sum(-1)
+    return bent(logit if decoder.softmax_bias is None else logit + decoder.softmax_bias[ids], decoder.softcap)
 
 
 def distances_to_the_prior(model, z: Tensor, generator: torch.Generator) -> tuple[float, float]:

@@ -22,9 +22,12 @@ _SMALL = 1e-30
 
 class _TokenNll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    def forward(
+        ctx, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, softcap: float | None
+    ) -> Tensor:
         nll = torch.empty(features.shape[0], dtype=torch.float32, device=features.device)
-        wants_features, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        wants_features, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        ctx.softcap = softcap
         ctx.frozen = wants_features and not (wants_weight or wants_bias)
         ctx.held = (wants_weight or wants_bias) and nll.numel() * weight.shape[0] <= RESIDUALS_HELD
         if ctx.frozen:
@@ -35,9 +38,9 @@ class _TokenNll(torch.autograd.Function):
         else:
             kept = features.new_empty(0)
         for rows in _chunks(features, weight):
-            logits = F.linear(features[rows], weight, bias).float()
+            logits = bent(F.linear(features[rows], weight, bias).float(), softcap)
             if ctx.frozen or ctx.held:
-                nll[rows], residual = _residual(logits, targets[rows])
+                nll[rows], residual = _residual(logits, targets[rows], softcap)
                 kept[rows] = residual.to(features.dtype) @ weight if ctx.frozen else residual
             else:
                 nll[rows] = F.cross_entropy(logits, targets[rows], reduction="none")
@@ -49,16 +52,22 @@ class _TokenNll(torch.autograd.Function):
         features, weight, bias, targets, kept = ctx.saved_tensors
         scale = grad.to(features.dtype)
         if ctx.frozen:
-            return kept * scale[:, None], None, None, None
+            return kept * scale[:, None], None, None, None, None
         if not ctx.held:
-            return _from_anew(features, weight, bias, targets, scale, ctx.needs_input_grad)
+            return _from_anew(features, weight, bias, targets, scale, ctx)
         scaled = features * scale[:, None]
         return (
             (kept @ weight) * scale[:, None] if ctx.needs_input_grad[0] else None,
             kept.t() @ scaled if ctx.needs_input_grad[1] else None,
             scale @ kept if ctx.needs_input_grad[2] else None,
             None,
+            None,
         )
+
+
+def bent(logits: Tensor, softcap: float | None) -> Tensor:
+    """Logits as they are, or smoothly held within plus and minus softcap (Gemma 2; Bello et al. 2017, 1611.09940)."""
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)
 
 
 def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
@@ -67,8 +76,8 @@ def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, len(features), size))
 
 
-def _residual(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Nll (n,) and softmax minus one-hot (n,V), which is the gradient of the logits; one exponential a logit."""
+def _residual(logits: Tensor, targets: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
+    """Nll (n,) and the gradient of the logits (n,V), softmax minus one-hot; one exponential a logit."""
     target = targets[:, None]
     probabilities = logits.softmax(1)
     of_target = probabilities.gather(1, target)
@@ -76,28 +85,34 @@ def _residual(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     small = (of_target < _SMALL).squeeze(1)
     if small.any():
         nll[small] = F.cross_entropy(logits[small], targets[small], reduction="none")
-    return nll, probabilities.scatter_(1, target, of_target - 1)
+    residual = probabilities.scatter_(1, target, of_target - 1)
+    return nll, residual if softcap is None else residual * (1 - (logits / softcap).square())
 
 
-def _from_anew(features, weight, bias, targets, scale, wanted) -> tuple[Tensor | None, ...]:
+def _from_anew(features, weight, bias, targets, scale, ctx) -> tuple[Tensor | None, ...]:
     """The backward pass where there are too many residuals to hold: chunk by chunk, sums in float32."""
     d_features = torch.empty_like(features)
     d_weight, d_bias = torch.zeros_like(weight, dtype=torch.float32), torch.zeros(len(weight), device=weight.device)
     for rows in _chunks(features, weight):
-        _, residual = _residual(F.linear(features[rows], weight, bias).float(), targets[rows])
+        logits = bent(F.linear(features[rows], weight, bias).float(), ctx.softcap)
+        _, residual = _residual(logits, targets[rows], ctx.softcap)
         residual = residual.to(features.dtype).mul_(scale[rows, None])
         d_features[rows] = residual @ weight
         d_weight += residual.t() @ features[rows]
         d_bias += residual.sum(0, dtype=torch.float32)
+    wanted = ctx.needs_input_grad
     return (
         d_features if wanted[0] else None,
         d_weight.to(weight.dtype) if wanted[1] else None,
         d_bias.to(weight.dtype) if wanted[2] else None,
         None,
+        None,
     )
 
 
-def token_nll(features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def token_nll(
+    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, softcap: float | None = None
+) -> Tensor:
     """-log softmax(features weight^T + bias)[target] of each token, without the whole matrix of logits.
 
     The matrix products run in the autocast dtype; the log-sum-exp runs in float32. A softmax layer that is not trained
@@ -108,10 +123,12 @@ def token_nll(features: Tensor, weight: Tensor, bias: Tensor | None, targets: Te
         weight: (V,E).
         bias: (V,), or None.
         targets: (N,) ids.
+        softcap: bound of the logits, as for `bent`.
 
     Returns:
         (N,) in nats, float32.
     """
     device = features.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-    return _TokenNll.apply(features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype), targets)
+    bias = None if bias is None else bias.to(dtype)
+    return _TokenNll.apply(features.to(dtype), weight.to(dtype), bias, targets, softcap)

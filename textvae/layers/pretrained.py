@@ -64,7 +64,8 @@ class PretrainedPart:
         """
         self.auto_class, self.where = auto_class, where
         if config.architecture is None:
-            part["architecture"] = weights.architecture(config.name, config.revision, f"{where}.name")
+            found = weights.architecture(config.name, config.revision, f"{where}.name")
+            part["architecture"], part["name"], part["revision"] = found
         self.architecture = part["architecture"]
         try:
             backbone = self.part_of(auto_class.from_config(weights.configuration(part["architecture"])))
@@ -80,12 +81,12 @@ class PretrainedPart:
             blocks[-config.last_layers :].requires_grad_(True)
         elif config.train == "lora":
             backbone = _with_lora(backbone, config.lora_rank, where)
-        self.untrained = {name for name, weight in backbone.named_parameters() if not weight.requires_grad}
+        self.untrained = {name for name, p in _weights_by_name(backbone) if not p.requires_grad}
         return backbone
 
     def freeze(self) -> None:
         """Marks what is not trained; transformers forgets it in loading."""
-        for name, weight in self.backbone.named_parameters():
+        for name, weight in _weights_by_name(self.backbone):
             weight.requires_grad_(name not in self.untrained)
 
     @property
@@ -94,9 +95,14 @@ class PretrainedPart:
         tied = getattr(self.backbone, "all_tied_weights_keys", {})
         return {f"backbone.{one}": f"backbone.{other}" for one, other in tied.items()}
 
-    def load_weights(self, only: set[str] | None = None) -> None:
-        """Reads the pretrained weights from where the configuration says; all of them, or those of these names."""
-        source = weights.load(self.auto_class, self.config.name, self.config.revision, f"{self.where}.name")
+    def load_weights(self, only: set[str] | None = None, **hub: Any) -> None:
+        """Reads the pretrained weights from where the configuration says.
+
+        Args:
+            only: names of those wanted; all when None.
+            **hub: of from_pretrained: token, cache_dir, local_files_only.
+        """
+        source = weights.load(self.auto_class, self.config.name, self.config.revision, f"{self.where}.name", **hub)
         weights.copy_weights(self.backbone, self.part_of(source), f"{self.where}.name", only)
 
     def base_weights(self) -> set[str]:
@@ -107,7 +113,7 @@ class PretrainedPart:
         if self.config.save_base:
             return set()
         size = weights.configuration(self.architecture).get_text_config().vocab_size
-        untrained = {name: p for name, p in self.backbone.named_parameters() if name in self.untrained}
+        untrained = {name: p for name, p in _weights_by_name(self.backbone) if name in self.untrained}
         vocabulary = (self.backbone.get_input_embeddings(), self.backbone.get_output_embeddings())
         grown = {id(layer.weight) for layer in vocabulary if layer is not None and len(layer.weight) != size}
         return {name for name, p in untrained.items() if id(p) not in grown and ".lora_" not in name}
@@ -136,6 +142,11 @@ class PretrainedPart:
             self.backbone.activation_checkpointing_enable(**options)
         except ValueError as error:
             raise ValueError(f"training.activation_checkpointing: {self.where}: {one_line(error)}") from None
+
+
+def _weights_by_name(model: nn.Module):
+    """Parameters with all of their names: a tied one has several."""
+    return model.named_parameters(remove_duplicate=False)
 
 
 def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:

@@ -251,9 +251,12 @@ def load_tokenizer(name: str, revision: str | None, where: str) -> PreTrainedTok
 
 def _with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     # Where one is missing, the pairs that mean the same elsewhere stand in before a new token is made.
-    for name, twin in (("bos_token", "cls_token"), ("eos_token", "sep_token")):
+    last = tokenizer.eos_token or tokenizer.sep_token
+    # A model that knows no first token has seen its last one before each text.
+    first = tokenizer.bos_token or tokenizer.cls_token or last
+    for name, token in (("bos_token", first), ("eos_token", last)):
         if getattr(tokenizer, name) is None:
-            tokenizer.add_special_tokens({name: getattr(tokenizer, twin) or SPECIAL[name]})
+            tokenizer.add_special_tokens({name: token or SPECIAL[name]})
     # Word dropout puts in unk, which must not end a text; and padding is taken away, which unknown words must not be.
     for name, others in (("unk_token", ("bos_token", "eos_token")), ("pad_token", ("bos_token", "unk_token"))):
         if getattr(tokenizer, name) in (None, *(getattr(tokenizer, other) for other in others)):

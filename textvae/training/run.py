@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-from textvae import registry
+from textvae import registry, weights
 from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus, text_lengths
@@ -109,15 +109,14 @@ def train(
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     set_seed(args.seed)
     model = _model(recipe, tokenizer, encoder_tokenizer)
-    if args.init_from and not begun:
+    _load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
+    if args.init_from and (not begun or getattr(getattr(model, "encoder", None), "is_fixed", False)):
         _init_from(model, Path(args.init_from))
-    elif not begun:
-        _load_pretrained(model)
     if args.activation_checkpointing:
         model.activation_checkpointing_enable()  # the trainer does it again, with its options; here it may be refused
     if not recipe.data.noise.is_on:
         splits = with_summaries(splits, model, args.device, args.bf16)
-    _check_positions(recipe, splits)
+    _check_positions(model, splits)
     for name, why in NO_EFFECT.items():
         if name in recipe.training:
             logger.warning("training.%s: no effect; %s", name, why)
@@ -264,18 +263,18 @@ def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) 
         )
 
 
-def _check_positions(recipe: Recipe, splits: DatasetDict) -> None:
-    """Refuses texts that are longer than the positions which are learned."""
-    for side in ("encoder", "decoder") if recipe.model["latent"]["size"] else ("decoder",):
-        part = recipe.model[side]
-        if part.get("positions") == "learned":
-            for name, split in splits.items():
-                longest = int(text_lengths(split).max()) + 1
-                if longest > part["max_positions"]:
-                    raise ValueError(
-                        f"model.{side}.max_positions: {part['max_positions']} is too few for a {name} text of "
-                        f"{longest} tokens; raise it or choose positions: rotary"
-                    )
+def _check_positions(model: TextVAEModel, splits: DatasetDict) -> None:
+    """Refuses texts that are longer than a part can read."""
+    for side, part in model.named_children():
+        most = getattr(part, "max_tokens", None)
+        for name, split in splits.items() if most else ():
+            # A decoder does not read the end of the text, an encoder does.
+            longest = int(text_lengths(split).max()) + (side == "encoder")
+            if longest > most:
+                raise ValueError(
+                    f"model.{side}: it reads at most {most} tokens, and a {name} text has {longest}; give it more "
+                    f"positions (max_positions, or positions: rotary) or leave such texts out"
+                )
 
 
 def _begun(folder: Path) -> bool:
@@ -335,7 +334,13 @@ def _encoder_tokenizer(recipe: Recipe):
     encoder = recipe.model["encoder"]
     if "name" not in encoder or not recipe.model["latent"]["size"]:
         return None
-    return load_tokenizer(encoder["name"], encoder["revision"], "model.encoder.name")
+    tokenizer = load_tokenizer(encoder["name"], encoder["revision"], "model.encoder.name")
+    # Some tokenizers do not know how much their model can read.
+    values, *_ = weights.architecture(encoder["name"], encoder["revision"], "model.encoder.name")
+    if positions := values.get("max_position_embeddings"):
+        first = values["pad_token_id"] + 1 if "roberta" in values["model_type"] else 0
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions - first)
+    return tokenizer
 
 
 def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
@@ -357,10 +362,10 @@ def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
 
 def _init_from(model: TextVAEModel, run: Path) -> None:
     """Takes over weights of the same name and shape and says which parts start anew."""
-    weights = run / "model.safetensors"
-    if not weights.is_file():
+    file = run / "model.safetensors"
+    if not file.is_file():
         raise ValueError(f"training.init_from: {run} is not a finished run: it has no model.safetensors")
-    own, given = model.state_dict(), load_file(weights)
+    own, given = model.state_dict(), load_file(file)
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise ValueError(f"training.init_from: no part of {run} has the shape of this model")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
-from safetensors.torch import load_file, save_file
 
 from textvae import registry
 from textvae.modeling import TextVAEModel
+from textvae.training.storage import load_weights, save_weights
 from textvae.training.trainer import TextVAETrainer
 from textvae.validation import Section
 
@@ -72,7 +72,7 @@ def write_stage(folder: Path, trainer: TextVAETrainer) -> None:
     trainer.keep_last()
     (folder / HISTORY).write_text(json.dumps(trainer.state.log_history))
     draft = folder / f"{WEIGHTS}.part"
-    save_file({name: value.contiguous() for name, value in trainer.model.state_dict().items()}, draft)
+    save_weights(trainer.model, draft)
     os.replace(draft, folder / WEIGHTS)  # whole or not there: it tells that the stage has ended
     for entry in folder.iterdir():
         if entry.is_dir():
@@ -81,5 +81,5 @@ def write_stage(folder: Path, trainer: TextVAETrainer) -> None:
 
 def read_stage(folder: Path, model: TextVAEModel) -> list[dict[str, Any]]:
     """Gives a model the weights of an ended stage and returns that stage's history."""
-    model.load_state_dict(load_file(folder / WEIGHTS))
+    load_weights(model, folder / WEIGHTS)
     return json.loads((folder / HISTORY).read_text())

@@ -28,6 +28,7 @@ from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.ema import WeightAverage
+from textvae.training.storage import load_weights, save_weights
 from textvae.training.updates import ObjectiveOptimizer
 
 logger = logging.getLogger(__name__)
@@ -324,8 +325,7 @@ class TextVAETrainer(Trainer):
         folder = Path(self.args.output_dir) / BEST_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         with self.weights():
-            weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
-            save_file(weights, folder / "model.safetensors")
+            save_weights(self.accelerator.unwrap_model(self.model), folder / "model.safetensors")
 
     def finish(self) -> dict[str, float]:
         """Gives the model the best weights found, after a last evaluation if the last step had none.
@@ -347,7 +347,7 @@ class TextVAETrainer(Trainer):
             ranked = [(last[key], last["step"])]
         # Under bf16, training wraps the model's forward; what is handed on is the model as it would be loaded.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        self.model.load_state_dict(load_file(Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors"))
+        load_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors")
         return {"step": ranked[0][1], key: ranked[0][0]}
 
     def keep_last(self) -> None:
