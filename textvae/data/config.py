@@ -49,8 +49,8 @@ class DataConfig(Section):
             elsewhere a row is one text, and `paragraph` splits it at blank lines.
         max_length: longest text in tokens, bos and eos not counted; null for no limit.
         overlong: what happens to longer training texts: truncate or drop. Validation and test are never changed.
-        validation_size: share of the texts put aside when the corpus has no validation split.
-        test_size: share of the texts put aside when the corpus has no test split.
+        validation_size: share of the texts put aside when the corpus has no validation split, 10,000 at most.
+        test_size: share of the texts put aside when the corpus has no test split, 10,000 at most.
         seed: of those splits.
         noise: on what the encoder reads of training texts; the decoder has to give the texts back as they were.
     """

@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
 from textvae.data import files
 from textvae.data.config import DataConfig
 from textvae.data.files import SUFFIXES, columns_of, read_texts, split_into_units
-from textvae.data.storage import store
+from textvae.data.storage import cut, remembered, store
 from textvae.validation import one_line, suggest
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,10 @@ SPLIT_NAMES = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test",),
 }
+# Splits that are compared.
+PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
+# Texts that a split which is cut from train holds at most: more tell nothing more, and take longer to evaluate.
+MOST_PUT_ASIDE = 10_000
 Stored = tuple[Dataset, int]
 
 
@@ -75,9 +79,8 @@ def load_corpus(config: DataConfig) -> Corpus:
                 raise ValueError(f"{where}: no texts in it" + (f", only {blank} blank ones" if blank else ""))
             if blank:
                 corpus.note(f"{name}: {blank} blank texts dropped")
-        hashes = {name: _hashes(split) for name, split in corpus.splits.items()}
-        _make_missing_splits(corpus, hashes, config)
-        _count_duplicates(corpus, hashes)
+        _make_missing_splits(corpus, config)
+        _count_duplicates(corpus)
         corpus.splits = DatasetDict({name: corpus.splits[name] for name in SPLIT_NAMES})
     except OSError as error:
         words = (error.strerror or str(error)).lower()
@@ -259,33 +262,38 @@ def _hashes(split: Dataset) -> np.ndarray:
     return np.concatenate([np.fromiter(map(hash, texts), np.int64) for texts in text_batches(split)])
 
 
-def _make_missing_splits(corpus: Corpus, hashes: dict[str, np.ndarray], config: DataConfig) -> None:
+def _make_missing_splits(corpus: Corpus, config: DataConfig) -> None:
     train = corpus.splits["train"]
     shares = {"validation": config.validation_size, "test": config.test_size}
-    missing = {name: max(1, round(share * len(train))) for name, share in shares.items() if name not in corpus.splits}
+    shares = {name: share for name, share in shares.items() if name not in corpus.splits}
+    missing = {name: min(MOST_PUT_ASIDE, max(1, round(share * len(train)))) for name, share in shares.items()}
     if not missing:
         return
     if sum(missing.values()) >= len(train):
         raise ValueError(f"{config.source}: too few texts ({len(train)}) to put {' and '.join(missing)} aside")
-    rest = np.random.default_rng(config.seed).permutation(len(train))
-    parts = {}
-    for name, count in missing.items():
-        parts[name], rest = rest[:count], rest[count:]
-    for name, part in {**parts, "train": rest}.items():
-        corpus.splits[name] = train.select(np.sort(part))
-        hashes[name] = hashes["train"][part]
+    corpus.splits |= cut(train, missing, "train", config.seed)
     made = " and ".join(f"{name} ({count} texts)" for name, count in missing.items())
     corpus.note(f"the corpus has no {made}: cut from train with seed {config.seed}")
 
 
-def _count_duplicates(corpus: Corpus, hashes: dict[str, np.ndarray]) -> None:
-    for name, other in (("validation", "train"), ("test", "train"), ("test", "validation")):
-        known = np.sort(hashes[other])
-        places = np.searchsorted(known, hashes[name]).clip(max=len(known) - 1)
-        count = int((known[places] == hashes[name]).sum())
+def _count_duplicates(corpus: Corpus) -> None:
+    splits = corpus.splits
+    key = {name: split._fingerprint for name, split in splits.items()}
+    for (name, other), count in zip(PAIRS, remembered(key, "duplicates", lambda: _duplicates(splits)), strict=True):
         corpus.counts[f"{name}_in_{other}"] = count
         if count:
-            corpus.note(f"{count} of {len(hashes[name])} {name} texts also stand in {other}")
+            corpus.note(f"{count} of {len(splits[name])} {name} texts also stand in {other}")
+
+
+def _duplicates(splits: DatasetDict) -> list[int]:
+    """For each of PAIRS, the texts of the first split that also stand in the second."""
+    hashes = {name: _hashes(split) for name, split in splits.items()}
+    counts = []
+    for name, other in PAIRS:
+        known = np.sort(hashes[other])
+        places = np.searchsorted(known, hashes[name]).clip(max=len(known) - 1)
+        counts.append(int((known[places] == hashes[name]).sum()))
+    return counts
 
 
 def _few(paths: list[Path]) -> str:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Features, List, Value
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
-from textvae.data.corpus import Corpus
+from textvae.data.corpus import Corpus, text_batches
 from textvae.data.files import clean
+from textvae.data.storage import place_of
+from textvae.tokenization import TokenizerConfig, make_tokenizer, special
 
 COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
 OWN_COLUMNS = {"encoder_ids": List(Value("int32"))}
@@ -50,6 +57,21 @@ def encode_corpus(
         for name, split in splits.items():
             splits[name] = _add_columns(split, encode, OWN_COLUMNS, f"Tokenizing {name} for the encoder")
     return splits
+
+
+def kept_tokenizer(config: TokenizerConfig, train: Dataset):
+    """The tokenizer of a recipe. One that is trained here is kept on disk, and found there for the same texts."""
+    if config.path:
+        return make_tokenizer(config, [])
+    code = [file.read_bytes() for file in sorted(Path(special.__file__).parent.glob("*.py"))]
+    folder = place_of([config.model_dump(), train._fingerprint, code], "tokenizer")
+    if not (folder / "tokenizer_config.json").is_file():
+        tokenizer = make_tokenizer(config, chain.from_iterable(text_batches(train)))
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            tokenizer.save_pretrained(Path(scratch) / folder.name)
+            with contextlib.suppress(OSError):  # another process was faster
+                os.replace(Path(scratch) / folder.name, folder)
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def encode_texts(texts: list[str], tokenizer, encoder_tokenizer=None) -> Dataset:

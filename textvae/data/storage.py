@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 from datasets.fingerprint import Hasher
@@ -30,10 +33,10 @@ def store(rows: Iterable[dict[str, str | None]], labelled: bool, key: object, na
     Returns:
         The texts, memory-mapped, and the number of blank ones left out.
     """
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "textvae" / Hasher.hash(key)
+    folder = place_of(key, "texts")
     table, count = folder / "texts.arrow", folder / "blank.json"
     if not table.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             # Under another name until all is written: an interrupted run leaves nothing that looks whole.
             draft = Path(scratch) / table.name
@@ -41,6 +44,62 @@ def store(rows: Iterable[dict[str, str | None]], labelled: bool, key: object, na
             count.write_text(json.dumps(blank))
             os.replace(draft, table)
     return Dataset.from_file(str(table)), json.loads(count.read_text())
+
+
+def place_of(key: object, what: str) -> Path:
+    """Where on disk something is kept that depends on the key alone; its parent is there."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "textvae" / what
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / Hasher.hash(key)
+
+
+def remembered(key: object, what: str, compute: Callable[[], Any]) -> Any:
+    """A value that JSON can hold, computed once."""
+    file = place_of(key, what).with_suffix(".json")
+    if not file.is_file():
+        value = json.dumps(compute())
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as draft:
+            draft.write(value)
+        os.replace(draft.name, file)
+    return json.loads(file.read_text())
+
+
+def cut(texts: Dataset, sizes: dict[str, int], rest: str, seed: int) -> dict[str, Dataset]:
+    """Divides texts at random, each part in a table of its own, in the order in which its texts stood.
+
+    Args:
+        texts: all of them.
+        sizes: of the parts.
+        rest: name of the part that gets all others.
+        seed: of the choice.
+    """
+    folder = place_of([texts._fingerprint, sizes, rest, seed], "parts")
+    names = [*sizes, rest]
+    if not folder.is_dir():
+        part_of = np.full(len(texts), len(sizes), dtype=np.int8)
+        order, start = np.random.default_rng(seed).permutation(len(texts)), 0
+        for number, size in enumerate(sizes.values()):
+            part_of[order[start : start + size]] = number
+            start += size
+        del order
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            draft = Path(scratch) / folder.name
+            draft.mkdir()
+            for number, name in enumerate(names):
+                _write_some(draft / f"{name}.arrow", texts, part_of == number)
+            with contextlib.suppress(OSError):  # another process was faster
+                os.replace(draft, folder)
+    return {name: Dataset.from_file(str(folder / f"{name}.arrow")) for name in names}
+
+
+def _write_some(path: Path, texts: Dataset, wanted: np.ndarray) -> None:
+    table, row = texts.data.table, 0
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        for batch in table.to_batches():
+            some = batch.filter(pa.array(wanted[row : row + len(batch)]))
+            if len(some):
+                writer.write_batch(some)
+            row += len(batch)
 
 
 def _write(path: Path, rows: Iterable[dict[str, str | None]], labelled: bool) -> int:

@@ -16,6 +16,8 @@ from textvae.data.encoding import text_lengths
 from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weighted_nll, length_sorted_batches
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
+from textvae.inference.decoding import decode_rows
+from textvae.inference.text_vae import BATCH as AT_ONCE
 from textvae.inference.text_vae import TextVAE
 from textvae.tokenization import decode
 
@@ -175,12 +177,15 @@ def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], ch
         do_sample=False, num_beams=1, allow_unknown=True, repetition_penalty=1.0, no_repeat_ngram_size=0
     )
     for index in length_sorted_batches([len(row) for row in ids]):
-        rows = index.tolist()
-        config.max_new_tokens = max(len(ids[row]) for row in rows) + 5
-        out = vae.model.generate(z=mu[rows].to(vae.model.device), generation_config=config)
-        for row, generated in zip(rows, out.tolist(), strict=True):
-            hypotheses[row] = generated[1:]
-        advance(len(rows))
+        for start in range(0, len(index), AT_ONCE):
+            rows = index[start : start + AT_ONCE].tolist()
+            config.max_new_tokens = max(len(ids[row]) for row in rows) + 5
+            out = vae.model.generate(
+                z=mu[rows].to(vae.model.device), generation_config=config, custom_generate=decode_rows
+            )
+            for row, generated in zip(rows, out.tolist(), strict=True):
+                hypotheses[row] = generated[1:]
+            advance(len(rows))
     copies = decode(vae.tokenizer, hypotheses)
     score, signature = bleu(copies, texts, tokenizer_for_bleu(vae, chinese))
     return {

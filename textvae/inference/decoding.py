@@ -10,7 +10,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList, TopPLogitsWarper
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteriaList,
+    SuppressTokensLogitsProcessor,
+    TopPLogitsWarper,
+)
 
 # Likeliest tokens among which a nucleus is looked for before the whole vocabulary is sorted.
 PREFILTER = 1024
@@ -56,6 +63,21 @@ class NucleusFilter(LogitsProcessor):
         keep[:, : self.min_tokens_to_keep] = True
         kept = scores.gather(-1, tokens).masked_fill_(~keep, -torch.inf)
         return torch.full_like(scores, -torch.inf).scatter_(-1, tokens, kept)
+
+
+class Suppressed(LogitsProcessor):
+    """Rules tokens out, in place: the scores of a step are nobody else's.
+
+    Args:
+        tokens: ids.
+    """
+
+    def __init__(self, tokens: Tensor):
+        self.tokens = tokens
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """(N,T) ids so far and (N,V) scores -> (N,V)."""
+        return scores.index_fill_(1, self.tokens.to(scores.device), -torch.inf)
 
 
 def draw(scores: Tensor, top_p: float = 1.0) -> Tensor:
@@ -153,7 +175,9 @@ def _faster(processors: LogitsProcessorList, redraw: bool) -> tuple[LogitsProces
     """
     faster = list(processors)
     for place, processor in enumerate(faster):
-        if type(processor) is TopPLogitsWarper:
+        if type(processor) is SuppressTokensLogitsProcessor:
+            faster[place] = Suppressed(processor.suppress_tokens)
+        elif type(processor) is TopPLogitsWarper:
             faster[place] = NucleusFilter(processor.top_p, processor.min_tokens_to_keep)
     last = faster[-1] if faster else None
     if redraw and isinstance(last, NucleusFilter) and last.min_tokens_to_keep == 1 and last.top_p >= LEAST_REDRAWN:

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from textvae import registry, weights
 from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus, text_batches
-from textvae.data.encoding import encode_corpus, text_lengths
+from textvae.data.encoding import encode_corpus, kept_tokenizer, text_lengths
 from textvae.evaluation.doctor import examine
 from textvae.evaluation.report import Evaluation, evaluate_split, write_json
 from textvae.evaluation.text import set_apart
@@ -30,7 +30,7 @@ from textvae.inference.text_vae import CARD, TextVAE
 from textvae.latent.fitted import FITTED
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
-from textvae.tokenization import batches, load_tokenizer, make_tokenizer
+from textvae.tokenization import load_tokenizer
 from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
 from textvae.training.card import model_card
 from textvae.training.features import with_summaries
@@ -107,6 +107,8 @@ def train(
     encoder_tokenizer = _encoder_tokenizer(recipe)
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
+    precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
+    logger.info("training on %s, matrix products in %s (training.bf16)", args.device, precision)
     set_seed(args.seed)
     model = _model(recipe, tokenizer, encoder_tokenizer)
     _load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
@@ -326,7 +328,7 @@ def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
         if not resumed:
             corpus.note(f"tokenizer and first weights come from {source}")
         return AutoTokenizer.from_pretrained(source)
-    return make_tokenizer(recipe.tokenizer, batches(corpus.splits["train"]["text"]))
+    return kept_tokenizer(recipe.tokenizer, corpus.splits["train"])
 
 
 def _encoder_tokenizer(recipe: Recipe):
