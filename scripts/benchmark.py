@@ -55,12 +55,13 @@ def measure_training(preset: str, threads: int, peak: dict[str, float], rounds: 
         theirs.append(run_child("reference", preset, threads))
     name = "reference_tokens_per_second"
     ratios = [a["tokens_per_second"] / b[name] for a, b in zip(ours, theirs, strict=True)]
+    grouped = [a["grouped_tokens_per_second"] / b[name] for a, b in zip(ours, theirs, strict=True)]
     figures = median(ours) | median(theirs)
     flops = figures.pop("useful_gflops")
     shares = [part["end_to_end_tokens_per_second"] / part["grouped_tokens_per_second"] for part in ours]
     return figures | {
         "ratio": statistics.median(ratios),
-        "grouped_ratio": figures["grouped_tokens_per_second"] / figures[name],
+        "grouped_ratio": statistics.median(grouped),
         "roofline_share": flops / peak["bf16"],
         "end_to_end_share": statistics.median(shares),
     }

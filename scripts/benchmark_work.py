@@ -6,6 +6,7 @@ Generated text, models, batches; then one function a measurement.
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -173,13 +174,23 @@ def trained(preset: str) -> dict[str, float]:
     grouped = batches([data[index] for index in order], model.device)
     same_batches, own_batches = rate(plain), rate(grouped)
     flops = useful_flops(model, grouped[WARM_UP:]) / tokens(grouped[WARM_UP:])
+    peak = peak_memory()
     return {
         "tokens_per_second": same_batches,
         "grouped_tokens_per_second": own_batches,
         "useful_gflops": own_batches * flops / 1e9,
+        "peak_memory_mb": peak,
         "end_to_end_tokens_per_second": end_to_end(preset),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def peak_memory() -> float:
+    """Most memory that this process has held so far, in MiB: the accelerator's where there is one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def end_to_end(preset: str) -> float:
@@ -255,7 +266,10 @@ def reference(preset: str) -> dict[str, float]:
         step(batch)
     measured = some[WARM_UP:]
     time_taken = seconds(lambda: [step(batch) for batch in measured])
-    return {"reference_tokens_per_second": tokens(measured) / time_taken}
+    return {
+        "reference_tokens_per_second": tokens(measured) / time_taken,
+        "reference_peak_memory_mb": peak_memory(),
+    }
 
 
 def generated(preset: str) -> dict[str, float]:
@@ -263,9 +277,11 @@ def generated(preset: str) -> dict[str, float]:
     import torch
     from transformers import LogitsProcessor, LogitsProcessorList
 
+    from textvae.hardware import keep_freed_memory
     from textvae.inference.decoding import decode_rows
     from textvae.inference.text_vae import BATCH as AT_ONCE
 
+    keep_freed_memory()
     model = build(preset).eval()
     with torch.no_grad():
         law = _law_of_perplexity(90.0)
@@ -334,7 +350,8 @@ def importance_weighted(preset: str) -> dict[str, float]:
     data = rows(preset, 202)
     dataset = Dataset.from_list(data[2:])
     importance_weighted_nll(model, dataset.select(range(20)), 50)
-    ours = len(dataset) / seconds(lambda: importance_weighted_nll(model, dataset, samples))
+    times = [seconds(lambda: importance_weighted_nll(model, dataset, samples)) for _ in range(REPEATS)]
+    ours = len(dataset) / statistics.median(times)
 
     def naive(ids):
         q = model.encode(ids, torch.ones_like(ids))
@@ -343,14 +360,18 @@ def importance_weighted(preset: str) -> dict[str, float]:
             z = q.rsample(1)
             log_p = model(ids[:, :-1], z=z[0]).logits.log_softmax(-1).gather(2, ids[:, 1:, None]).sum()
             weights.append(log_p + model.prior.log_prob(z)[0, 0] - q.log_prob(z)[0, 0])
-        return torch.stack(weights).logsumexp(0)
+        return math.log(samples) - float(torch.stack(weights).logsumexp(0))
 
     # Two sentences, of about the mean length, stand for all.
     mean = np.mean([row["length"] for row in data])
     typical = sorted(data, key=lambda row: abs(row["length"] - mean))[:2]
     with torch.no_grad():
         some = [torch.tensor([row["ids"]], device=model.device) for row in typical]
-        theirs = len(some) / seconds(lambda: [naive(ids) for ids in some])
+        found: list[float] = []
+        theirs = len(some) / seconds(lambda: found.extend(naive(ids) for ids in some))
+    exact = importance_weighted_nll(model, Dataset.from_list(typical), samples, bf16=False)
+    if not torch.allclose(exact, torch.tensor(found), atol=0.5):  # both draw their own samples
+        raise SystemExit(f"{preset}: the reference's bounds are {found} and textvae's {exact.tolist()}")
     return {"sentences_per_second": ours, "reference_sentences_per_second": theirs, "ratio": ours / theirs}
 
 
@@ -367,12 +388,15 @@ def encoded(preset: str) -> dict[str, float]:
     texts = [line.rstrip() for line in lines(sentences(preset, 100_000))]
     tokenizer = make_tokenizer(TokenizerConfig(kind="word", vocab_size=VOCABULARY), [texts])
     corpus = Corpus(splits=DatasetDict(train=Dataset.from_dict({"text": texts})))
-    spent = seconds(lambda: encode_corpus(corpus, tokenizer, None, "truncate"))
+    spent = statistics.median(
+        seconds(lambda: encode_corpus(corpus, tokenizer, None, "truncate")) for _ in range(REPEATS)
+    )
     vae = TextVAE(build(preset), tokenizer)
     vae.encode(texts[:500])
     return {
         "tokenized_words_per_second": sum(text.count(" ") + 1 for text in texts) / spent,
-        "sentences_per_second": 10_000 / seconds(lambda: vae.encode(texts[:10_000])),
+        "sentences_per_second": 10_000
+        / statistics.median(seconds(lambda: vae.encode(texts[:10_000])) for _ in range(REPEATS)),
     }
 
 

@@ -14,11 +14,11 @@ class Pooling(nn.Module):
     """Pools the states of a sentence.
 
     Args:
-        kind: last (the last token's state), mean, max, or attention (a learned weight for each token).
+        kind: first or last (that token's state), mean, max, or attention (a learned weight for each token).
         size: H.
     """
 
-    def __init__(self, kind: PoolingKind, size: int):
+    def __init__(self, kind: PoolingKind | Literal["first"], size: int):
         super().__init__()
         self.kind = kind
         if kind == "attention":
@@ -34,6 +34,8 @@ class Pooling(nn.Module):
         Returns:
             (B,H).
         """
+        if self.kind == "first":
+            return states[:, 0]
         if self.kind == "last":
             return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
         keep = mask.bool()[..., None]

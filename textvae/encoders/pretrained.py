@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel
@@ -15,10 +17,10 @@ class PretrainedEncoderConfig(PretrainedConfig):
     """A pretrained encoder: BERT, RoBERTa, ModernBERT, MiniLM, the encoder of T5, or a causal model.
 
     Args:
-        pooling: last, mean, max or attention.
+        pooling: first (BERT's [CLS]), last, mean, max or attention.
     """
 
-    pooling: PoolingKind = "mean"
+    pooling: PoolingKind | Literal["first"] = "mean"
 
 
 @register("encoder", "pretrained", PretrainedEncoderConfig)
