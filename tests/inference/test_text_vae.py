@@ -339,8 +339,9 @@ def test_interpolate(vae, texts, method):
         (("the cat", "the moon", 1), "steps: 1 is too few"),
         (("the cat", "the moon", 3, "arc"), "method: 'arc' is not known"),
         (("the cat", " "), "is blank"),
-        ((torch.zeros(7), torch.zeros(7)), r"z has shape \(7, 7\); this model wants \(N,8\)"),
-        ((torch.zeros(8), torch.zeros(7)), "the ends have shapes"),
+        ((torch.zeros(7), torch.zeros(7)), r"an end of a path has shape \(7,\); this model wants \(8,\)"),
+        ((torch.zeros(8), torch.zeros(2, 8)), r"an end of a path has shape \(2, 8\)"),
+        ((["the cat"], ["the moon"]), r"an end of a path is a text or a latent vector, not \['the cat'\]"),
         ((torch.full((8,), torch.nan), torch.zeros(8)), "not finite"),
     ],
 )

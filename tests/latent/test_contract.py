@@ -261,7 +261,8 @@ def test_save_and_load(posterior, prior, batch, tmp_path):
     assert_same_state(model.posterior, copy.posterior)
     assert_same_state(model.prior, copy.prior)
     one, two = (m(*batch, generator=generator()) for m in (model, copy))
-    assert torch.equal(one.z, two.z)
+    # The weights are the same to the bit; a kernel may sum in another order where memory lies otherwise.
+    torch.testing.assert_close(one.z, two.z, rtol=1e-5, atol=1e-6)
     for name in ("log_q", "log_p", "rate"):
         torch.testing.assert_close(one.get(name), two.get(name))
     torch.testing.assert_close(*(m.sample_prior(3, generator()) for m in (model, copy)))
