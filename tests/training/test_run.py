@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 from tests.tiny import tiny_recipe, train_tiny
 from textvae import TextVAE, load_recipe
 from textvae.evaluation.report import KEYS
-from textvae.training.run import check_output
+from textvae.training.folder import check_output
 
 SHORT = ("training.max_steps=6", "training.logging_steps=1", "training.eval_steps=3", "training.save_steps=3")
 

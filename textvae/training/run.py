@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig, TrainerCallback, set_seed
@@ -27,21 +26,19 @@ from textvae.evaluation.report import Evaluation, evaluate_split, write_json
 from textvae.evaluation.text import set_apart
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import CARD, TextVAE
-from textvae.latent.fitted import FITTED
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
 from textvae.tokenization import load_tokenizer
 from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
 from textvae.training.card import model_card
 from textvae.training.features import with_summaries
+from textvae.training.folder import CHECKPOINTS, LOGS, begun, check_output, check_resumed, last_checkpoint, make_folder
 from textvae.training.page import report_page
 from textvae.training.stages import WEIGHTS, Stage, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
 from textvae.validation import one_line
 
 logger = logging.getLogger(__name__)
-
-RECIPE, CHECKPOINTS, LOGS = "textvae.yaml", "checkpoints", "logs"
 
 
 @dataclass
@@ -97,13 +94,13 @@ def train(
     check_output(folder, resume, overwrite)
     transformers_logging.disable_progress_bar()
     keep_freed_memory()
-    begun = resume and _begun(folder)
-    if begun:
-        _check_resumed(recipe, folder)
+    goes_on = resume and begun(folder)
+    if goes_on:
+        check_resumed(recipe, folder)
     args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     corpus = load_corpus(recipe.data)
     _check_size(recipe, corpus.splits["train"], args)
-    tokenizer = _tokenizer(recipe, corpus, folder if begun else None)
+    tokenizer = _tokenizer(recipe, corpus, folder if goes_on else None)
     encoder_tokenizer = _encoder_tokenizer(recipe)
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
@@ -112,7 +109,7 @@ def train(
     set_seed(args.seed)
     model = _model(recipe, tokenizer, encoder_tokenizer)
     _load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
-    if args.init_from and (not begun or getattr(getattr(model, "encoder", None), "is_fixed", False)):
+    if args.init_from and (not goes_on or getattr(getattr(model, "encoder", None), "is_fixed", False)):
         _init_from(model, Path(args.init_from))
     if args.activation_checkpointing:
         model.activation_checkpointing_enable()  # the trainer does it again, with its options; here it may be refused
@@ -122,7 +119,7 @@ def train(
     for name, why in NO_EFFECT.items():
         if name in recipe.training:
             logger.warning("training.%s: no effect; %s", name, why)
-    _make_folder(recipe, tokenizer, keep=resume)
+    make_folder(recipe, tokenizer, keep=resume)
     trainer, history = None, []
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
     try:
@@ -132,7 +129,7 @@ def train(
             if not last and (place / WEIGHTS).is_file():
                 history += _shifted(read_stage(place, model), history, number)
                 continue
-            checkpoint = _last_checkpoint(place) if resume else None
+            checkpoint = last_checkpoint(place) if resume else None
             if number > 1 and not checkpoint:
                 _begin_stage(recipe, stage, number, model, tokenizer, encoder_tokenizer)
             # The only way to tell transformers where TensorBoard's files go.
@@ -235,28 +232,6 @@ def _write_up(
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
-def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
-    """Refuses a run folder that would be lost or cannot be made.
-
-    Raises:
-        ValueError: what stands in the way.
-    """
-    if resume and overwrite:
-        raise ValueError("--resume goes on with a run and --overwrite throws it away: choose one")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"output_dir: {folder} is a file")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / RECIPE).is_file():
-            raise ValueError(f"output_dir: {folder} is not empty and holds no run; choose another folder")
-        if not (resume or overwrite):
-            raise ValueError(
-                f"output_dir: {folder} holds a run; choose another folder, or pass --overwrite to replace it or "
-                "--resume to go on with it"
-            )
-    elif resume:
-        raise ValueError(f"--resume: there is no run in {folder}")
-
-
 def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) -> None:
     if len(train) < args.train_batch_size and not args.tokens_per_batch:
         raise ValueError(
@@ -277,47 +252,6 @@ def _check_positions(model: TextVAEModel, splits: DatasetDict) -> None:
                     f"model.{side}: it reads at most {most} tokens, and a {name} text has {longest}; give it more "
                     f"positions (max_positions, or positions: rotary) or leave such texts out"
                 )
-
-
-def _begun(folder: Path) -> bool:
-    """Whether there is something to go on from."""
-    whole = ("checkpoint-*/trainer_state.json", "stage-*/checkpoint-*/trainer_state.json", f"stage-*/{WEIGHTS}")
-    return any(path for pattern in whole for path in (folder / CHECKPOINTS).glob(pattern))
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint that was written to its end, which is what the trainer's state tells."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
-
-
-def _check_resumed(recipe: Recipe, folder: Path) -> None:
-    """Refuses to go on with another corpus, model or tokenizer than the run's."""
-    old, new = (yaml.safe_load(text) for text in ((folder / RECIPE).read_text(encoding="utf-8"), recipe.to_yaml()))
-    different = [name for name in ("data", "tokenizer", "model") if old[name] != new[name]]
-    if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
-        different.append("training.ema_decay")
-    if old["training"].get("stages") != new["training"].get("stages"):
-        different.append("training.stages")
-    if different:
-        raise ValueError(
-            f"--resume: {' and '.join(different)} differ from {folder / RECIPE}, with which the run was begun; go on "
-            "with that recipe, or choose another output_dir"
-        )
-
-
-def _make_folder(recipe: Recipe, tokenizer, keep: bool) -> None:
-    """The run folder, empty unless it is to be kept, with the recipe and the tokenizer."""
-    folder = recipe.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in [] if keep else folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-    (folder / FITTED).unlink(missing_ok=True)  # of the weights that a resumed run leaves behind
-    (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
-    tokenizer.save_pretrained(folder)
 
 
 def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):

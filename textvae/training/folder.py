@@ -1,0 +1,77 @@
+"""The run folder: what may become one, what a resumed run goes on from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from textvae.latent.fitted import FITTED
+from textvae.recipe import Recipe
+from textvae.training.stages import WEIGHTS
+
+RECIPE, CHECKPOINTS, LOGS = "textvae.yaml", "checkpoints", "logs"
+
+
+def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
+    """Refuses a run folder that would be lost or cannot be made.
+
+    Raises:
+        ValueError: what stands in the way.
+    """
+    if resume and overwrite:
+        raise ValueError("--resume goes on with a run and --overwrite throws it away: choose one")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir: {folder} is a file")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / RECIPE).is_file():
+            raise ValueError(f"output_dir: {folder} is not empty and holds no run; choose another folder")
+        if not (resume or overwrite):
+            raise ValueError(
+                f"output_dir: {folder} holds a run; choose another folder, or pass --overwrite to replace it or "
+                "--resume to go on with it"
+            )
+    elif resume:
+        raise ValueError(f"--resume: there is no run in {folder}")
+
+
+def begun(folder: Path) -> bool:
+    """Whether there is something to go on from."""
+    whole = ("checkpoint-*/trainer_state.json", "stage-*/checkpoint-*/trainer_state.json", f"stage-*/{WEIGHTS}")
+    return any(path for pattern in whole for path in (folder / CHECKPOINTS).glob(pattern))
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint that was written to its end, which is what the trainer's state tells."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def check_resumed(recipe: Recipe, folder: Path) -> None:
+    """Refuses to go on with another corpus, model or tokenizer than the run's."""
+    old, new = (yaml.safe_load(text) for text in ((folder / RECIPE).read_text(encoding="utf-8"), recipe.to_yaml()))
+    different = [name for name in ("data", "tokenizer", "model") if old[name] != new[name]]
+    if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
+        different.append("training.ema_decay")
+    if old["training"].get("stages") != new["training"].get("stages"):
+        different.append("training.stages")
+    if different:
+        raise ValueError(
+            f"--resume: {' and '.join(different)} differ from {folder / RECIPE}, with which the run was begun; go on "
+            "with that recipe, or choose another output_dir"
+        )
+
+
+def make_folder(recipe: Recipe, tokenizer, keep: bool) -> None:
+    """The run folder, empty unless it is to be kept, with the recipe and the tokenizer."""
+    folder = recipe.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in [] if keep else folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    (folder / FITTED).unlink(missing_ok=True)  # of the weights that a resumed run leaves behind
+    (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
+    tokenizer.save_pretrained(folder)
