@@ -6,16 +6,21 @@
 Without --rows it trains the rows of the comparison: the model, the optimiser and the number of epochs are the same in
 all of them, and iw_nll takes 50 samples on a fixed thousand of the test sentences. The rows best, best_lm, high_rate
 and autoencoder have the full budget of their recipe, and 500 samples on all test sentences. Each row is one `textvae
-train` and one `textvae evaluate`, whose commands stand in the results. The same command goes on where it stopped.
+train` and one `textvae evaluate`, whose commands stand in the results; rows that follow their language model (lm,
+best_lm) are held against it. The same command goes on where it stopped. Results are kept in a JSON file beside the
+table, so that rows may come from several calls and machines.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import runs
 from benchmark import hardware
@@ -25,6 +30,8 @@ SENTENCES, CORPUS = 1000, "corpus"  # of the comparison's validation and test sp
 COLUMNS = (
     ("iw_nll", "{:.2f}"),
     ("iw_nll_stderr", "{:.2f}"),
+    ("gap_iw_nll", "{:+.2f}"),
+    ("gap_iw_nll_stderr", "{:.2f}"),
     ("nll", "{:.2f}"),
     ("rate", "{:.2f}"),
     ("mutual_information", "{:.2f}"),
@@ -82,7 +89,7 @@ ROWS = {
         "von Mises-Fisher on the sphere, concentration 40",
         ("objective={beta: 1}", "model.latent.posterior={kind: vmf, concentration: 40}", "model.latent.prior=uniform"),
     ),
-    "best_lm": Row("language model", ("model.latent.size=0",), full=True),
+    "best_lm": Row("language model with the recipe's decoder", ("model.latent.size=0",), full=True),
     "best": Row("the recipe", full=True),
     "high_rate": Row("the recipe with 18 free bits", ("objective.free_bits=18",), full=True),
     "autoencoder": Row(
@@ -106,7 +113,9 @@ def overrides(row: Row, data: Path, steps: int, seed: int) -> list[str]:
     first = steps // 4
     stages = f"[{{max_steps: {first}, objective: {{beta: 0}}}}, {{max_steps: {steps - first}, reset: [decoder]}}]"
     budget = f"training.stages={stages}" if row.staged else f"training.max_steps={steps}"
-    changed = [] if row.full else [*([] if SKIP in row.overrides else [PLAIN]), budget]
+    # The learning rate's warm-up is the share of the recipe's.
+    short = [*([] if SKIP in row.overrides else [PLAIN]), budget, "training.warmup_steps=0.05"]
+    changed = [] if row.full else short
     return [f"data.source={data}", *row.overrides, *changed, f"training.seed={seed}"]
 
 
@@ -150,8 +159,10 @@ class Trial:
     @property
     def evaluation(self) -> list[str]:
         """Arguments of `textvae` by which it is measured."""
-        samples = "500" if ROWS[self.name].full else "50"
-        return ["evaluate", str(self.folder), "--split", "test", "--samples", samples]
+        samples, lm = ("500", "best_lm") if ROWS[self.name].full else ("50", "lm")
+        beside = Trial(lm, self.seed, self.fast, self.data, self.output)
+        against = ["--against", str(beside.folder)] if self.name != lm and beside.finished else []
+        return ["evaluate", str(self.folder), "--split", "test", "--samples", samples, *against]
 
     @property
     def finished(self) -> bool:
@@ -170,17 +181,33 @@ class Trial:
         return [train, runs.command(*self.evaluation)]
 
 
-def report(data: Path, output: Path) -> str:
+def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
+    """Adds a finished trial to the file of results, which it returns."""
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    figures, machine = runs.figures(trial.folder, "test"), hardware()
+    entry = {key: figures.get(key) for key, _ in COLUMNS}
+    entry |= {key: machine[key] for key in ("date", "cpu", "threads", "torch")}
+    known[trial.folder.name] = entry | {
+        "row": trial.name,
+        "seed": trial.seed,
+        "fast": trial.fast,
+        "commands": trial.commands(),
+    }
+    file.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return known
+
+
+def report(results: list[dict[str, Any]]) -> str:
     """Markdown: the rows that are finished, and their commands."""
-    machine = hardware()
     lines = [
         "# Penn Treebank: remedies against posterior collapse",
         "",
         "Written by `scripts/reproduce_ptb.py`. Nats a sentence on the test split, end of sentence counted, Mikolov's "
         "10,000 words; what each column means: [metrics.md](metrics.md), each remedy: [remedies.md](remedies.md). The "
-        "language model's nll is exact; the others' nll is the bound at beta = 1. Minutes are those of training.",
-        "",
-        f"Last row: {machine['date']}; {machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}.",
+        "language model's nll is exact; the others' nll is the bound at beta = 1. The gap is to the language model of "
+        "the same section and seed, below 0 where the VAE is better. Minutes are those of training. Rows whose objective "
+        "puts no weight on the rate (InfoVAE, adversarial, denoising, autoencoder) have no likelihood to speak of: "
+        "nothing keeps their posteriors from shrinking to points.",
     ]
     some = "a fixed thousand of the test split, 50 samples."
     sections = (
@@ -189,23 +216,34 @@ def report(data: Path, output: Path) -> str:
         ("Comparison, fast", f"The same with {FAST_STEPS:,} updates.", COMPARISON, True),
     )
     for title, note, names, fast in sections:
-        trials = [Trial(name, seed, fast, data, output) for name in names for seed in range(100)]
-        trials = [trial for trial in trials if trial.finished]
-        if trials:
-            lines += ["", f"## {title}", "", note, "", *table(trials)]
-            lines += ["", "```", *(line for trial in trials for line in trial.commands()), "```"]
+        found = [entry for name in names for entry in results if (entry["row"], entry["fast"]) == (name, fast)]
+        if found:
+            machines = sorted({f"{e['cpu']}, {e['threads']} threads, torch {e['torch']}, {e['date']}" for e in found})
+            lines += ["", f"## {title}", "", f"{note} {'; '.join(machines)}.", "", *table(found)]
+            lines += ["", "```", *(command for entry in found for command in entry["commands"]), "```"]
     return "\n".join(lines) + "\n"
 
 
-def table(trials: list[Trial]) -> list[str]:
-    """Lines of Markdown."""
+def table(found: list[dict[str, Any]]) -> list[str]:
+    """Lines of Markdown: a line a trial, and the means of the rows that have several seeds."""
     header = ["row", "seed", *(key for key, _ in COLUMNS), "what"]
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
-    for trial in trials:
-        values = runs.figures(trial.folder, "test")
-        cells = ["" if values.get(key) is None else form.format(values[key]) for key, form in COLUMNS]
-        lines.append(f"| {' | '.join([trial.name, str(trial.seed), *cells, ROWS[trial.name].what])} |")
+    for row in dict.fromkeys(entry["row"] for entry in found):
+        trials = sorted((entry for entry in found if entry["row"] == row), key=lambda entry: entry["seed"])
+        for entry in trials:
+            cells = ["" if entry[key] is None else form.format(entry[key]) for key, form in COLUMNS]
+            lines.append(f"| {' | '.join([row, str(entry['seed']), *cells, ROWS[row].what])} |")
+        if len(trials) > 1:
+            lines.append(f"| {' | '.join([row, 'mean ± sd', *(_mean(trials, key) for key, _ in COLUMNS), ''])} |")
     return lines
+
+
+def _mean(trials: list[dict[str, Any]], key: str) -> str:
+    """Over the seeds, with the standard deviation; nothing for what is no number or has an error of its own."""
+    values = [entry[key] for entry in trials]
+    if key.endswith("stderr") or not all(isinstance(value, int | float) for value in values):
+        return ""
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def main() -> None:
@@ -222,15 +260,26 @@ def main() -> None:
         parser.error(f"--data: there is no folder {args.data}")
     if args.seeds < 1:
         parser.error(f"--seeds: {args.seeds} is not allowed; at least 1")
+    full = [name for name in args.rows if ROWS[name].full]
+    if args.fast and full:
+        parser.error(f"--fast: {', '.join(full)} always have the budget of their recipe")
     if any(not ROWS[name].full for name in args.rows):
         thousand(args.data, args.output_dir / CORPUS)
-    start = time.time()
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    start, failed = time.time(), []
     for name in args.rows:
         for seed in range(args.seeds):
-            Trial(name, seed, args.fast, args.data, args.output_dir).run()
-            args.results.parent.mkdir(parents=True, exist_ok=True)
-            args.results.write_text(report(args.data, args.output_dir), encoding="utf-8")
+            trial = Trial(name, seed, args.fast, args.data, args.output_dir)
+            try:
+                trial.run()
+            except SystemExit:  # its message is on the terminal; the other rows do not depend on it
+                failed.append(trial.folder.name)
+                continue
+            known = record(trial, args.results.with_suffix(".json"))
+            args.results.write_text(report(list(known.values())), encoding="utf-8")
     print(f"\n{args.results} after {(time.time() - start) / 60:.0f} minutes")
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

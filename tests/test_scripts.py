@@ -147,7 +147,7 @@ def test_every_row_of_the_table_is_a_recipe(reproduce):
         steps = recipe.training.get("max_steps") or sum(stage["max_steps"] for stage in recipe.training["stages"])
         plain = load_recipe("ptb_lstm_lstm")
         assert steps == (plain.training["max_steps"] if row.full else 4000)
-        own = ("max_steps", "seed", "stages", "aggressive")
+        own = ("max_steps", "seed", "stages", "aggressive", "warmup_steps", "eval_steps")
         shared = [{key: value for key, value in r.training.items() if key not in own} for r in (recipe, plain)]
         assert shared[0] == shared[1]
         if not row.full:
@@ -178,6 +178,8 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
     assert measured["iw_samples"] == 50
     assert measured["sentences"] == 30
     assert vae["iw_nll"] == f"{measured['iw_nll']:.2f}"
+    assert vae["gap_iw_nll"] == f"{measured['gap_iw_nll']:+.2f}"
+    assert lm["gap_iw_nll"].strip() == ""
     assert lm["mutual_information"].strip() == ""
     assert "Comparison, fast" in text
     assert "Full budget" not in text
@@ -188,6 +190,39 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
     reproduce.main()
     assert len(runs.asked) == asked
+    # Rows of another call, from another folder of runs, come to those that are there.
+    elsewhere = ["--output-dir", str(tmp_path / "elsewhere"), "--rows", "free_bits_total"]
+    monkeypatch.setattr(sys, "argv", [*argv[: argv.index("--rows")], *elsewhere])
+    reproduce.main()
+    assert [
+        line.split()[1] for line in (tmp_path / "results.md").read_text().splitlines() if line[:4] in ("| lm", "| fr")
+    ] == [
+        "lm",
+        "free_bits",
+        "free_bits_total",
+    ]
+
+
+def test_seeds_have_a_mean_and_what_fails_does_not_end_the_table(reproduce, runs, tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "valid", "test"):
+        (data / f"{split}.txt").write_text("a b\n" * 40)
+    figures = dict.fromkeys((key for key, _ in reproduce.COLUMNS), 2.0) | {"verdict": "healthy"}
+
+    def run(trial):
+        if trial.name == "beta":
+            raise SystemExit(2)
+
+    monkeypatch.setattr(reproduce.Trial, "run", run)
+    monkeypatch.setattr(runs, "figures", lambda folder, split: figures | {"iw_nll": 100.0 + int(folder.name[-1])})
+    arguments = ["--data", data, "--output-dir", tmp_path / "out", "--results", tmp_path / "r.md", "--seeds", 3]
+    monkeypatch.setattr(sys, "argv", ["x", *map(str, arguments), "--rows", "beta", "none"])
+    with pytest.raises(SystemExit, match="failed: beta-0, beta-1, beta-2"):
+        reproduce.main()
+    text = (tmp_path / "r.md").read_text()
+    assert "| none | mean ± sd | 101.00 ± 1.00 |" in text
+    assert "| beta |" not in text
 
 
 def test_the_thousand_sentences_are_always_the_same(reproduce, tmp_path):

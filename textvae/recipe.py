@@ -237,12 +237,14 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
             raise ValueError(f"{name}: {one_line(repr(section), 80)} is not a mapping of keys to values")
     section = {name: dict(values.get(name) or {}) for name in SECTIONS}
     model = _model(section["model"])
+    objective, training = _part("objective", section["objective"], "objective"), _training(section["training"], named)
+    _check_objectives(model["latent"], objective, training.get("stages") or [])
     return Recipe(
         data=_data(section["data"], named),
         tokenizer=_tokenizer(section["tokenizer"], model["decoder"]),
         model=model,
-        objective=_part("objective", section["objective"], "objective"),
-        training=_training(section["training"], named),
+        objective=objective,
+        training=training,
         generation=parse_section(GenerationSection, section["generation"], "generation"),
         output_dir=Path(output_dir) if output_dir else default_output,
     )
@@ -318,6 +320,20 @@ def _model(values: dict[str, Any]) -> dict[str, Any]:
         "latent": parse_section(LatentConfig, part["latent"], "model.latent").model_dump(),
         "decoder": _part("decoder", part["decoder"], "model.decoder"),
     }
+
+
+def _check_objectives(latent: dict[str, Any], objective: dict[str, Any], stages: list[dict[str, Any]]) -> None:
+    """Refuses what an objective, the recipe's or a stage's, has against the posterior or the prior."""
+    if not latent["size"]:
+        return
+    parts = [registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior")]
+    named = {f"training.stages: {n}": stage.get("objective") or objective for n, stage in enumerate(stages, 1)}
+    named = named or {"objective": objective}
+    for where, values in named.items():
+        reason = registry.part("objective", values["kind"]).refusal(values, *parts)
+        if reason:
+            kinds = " and ".join(f"{latent[family]['kind']} {family}" for family in ("posterior", "prior"))
+            raise ValueError(f"{where}: {values['kind']} does not go with {kinds}: {reason}")
 
 
 def _part(family: str, values: Any, where: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def test_unbiased(kind, n):
                 m + s * torch.randn(n, D, generator=generator, dtype=torch.float64),
                 torch.randn(n, D, generator=generator, dtype=torch.float64),
                 kind,
+                2 * D,
             )
             for _ in range(repeats)
         ]
@@ -47,12 +48,12 @@ def test_unbiased(kind, n):
 @pytest.mark.parametrize(("kind", "expected"), [("imq", 4 / (4 + 5)), ("gaussian", math.exp(-5 / 4))])
 def test_kernel(kind, expected):
     a, b = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-    torch.testing.assert_close(kernel(a, b, kind), torch.tensor([[expected], [1.0]]))
+    torch.testing.assert_close(kernel(a, b, kind, 4.0), torch.tensor([[expected], [1.0]]))
 
 
 @pytest.mark.parametrize("kind", ["imq", "gaussian"])
 def test_gradient_where_samples_coincide(kind):
     a = torch.zeros(3, D, requires_grad=True)
-    mmd(a, torch.ones(3, D), kind).backward()
+    mmd(a, torch.ones(3, D), kind, 2 * D).backward()
     assert a.grad.isfinite().all()
     assert (a.grad < 0).all()  # towards the other samples

@@ -19,7 +19,7 @@ def build(**config):
 def test_value(alpha, mmd_weight, rate_weight, discrepancy_weight, kernel):
     output = make_output(1)
     torch.manual_seed(3)
-    discrepancy = mmd(output.z[0], output.sample_prior(6), kernel)
+    discrepancy = mmd(output.z[0], output.sample_prior(6), kernel, 2 * output.z.shape[2])
     torch.manual_seed(3)
     result = build(alpha=alpha, mmd_weight=mmd_weight, kernel=kernel)(output, 0.0)
     expected = output.distortion.mean() + rate_weight * output.rate.mean() + discrepancy_weight * discrepancy

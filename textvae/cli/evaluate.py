@@ -64,7 +64,7 @@ def run(
         print_json({**metrics, "nearest": found} if nearest else metrics)
         return
     print_metrics(metrics)
-    if curve and metrics["latent_size"]:
+    if curve and metrics["latent_size"] and metrics["iw_nll"] is not None:
         print("", "samples     iw_nll", *curve_lines(metrics), sep="\n")
     if against:
         print("", gap_line(metrics), sep="\n")
@@ -84,7 +84,7 @@ def metrics_file(split: str, overrides: list[str]) -> str:
 def curve_lines(metrics: dict[str, Any]) -> list[str]:
     """Number of samples, bound in nats a text, and what it is below that with fewer samples."""
     points = [(int(key[8:]), value) for key, value in metrics.items() if key.startswith("iw_nll_k")]
-    falls = [None, *(before[1] - point[1] for before, point in pairwise(points))]
+    falls = [None, *(before[1] - point[1] for before, point in pairwise(points))][: len(points)]
     return [
         f"{k:>7}  {value:9.4f}" + ("" if fall is None else f"  {-fall:+.4f}")
         for (k, value), fall in zip(points, falls, strict=True)

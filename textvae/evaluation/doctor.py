@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textvae import registry
 from textvae.data.collator import Collator
 from textvae.data.corpus import load_corpus
 from textvae.data.encoding import encode_texts, text_lengths
-from textvae.evaluation.latent import ACTIVE_VARIANCE, mutual_information
+from textvae.evaluation.latent import least_variance, mutual_information
 from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, length_sorted_batches
 from textvae.evaluation.run import load_run_recipe
 from textvae.hardware import autocast
@@ -32,7 +33,7 @@ MOST_TEXTS = 1000
 HEALTHY_SHARE = 0.8
 # The decoder ignores z when another text's z costs less than this many nats a text, or than this share of what z holds.
 LEAST_GAIN, LEAST_GAIN_SHARE = 0.5, 0.1
-# Words of a text that count as its first.
+# Tokens of a text that count as its first words.
 FIRST_WORDS = 3
 # Reconstruction comes only from the first words and the length when the other words have less than this share of the
 # gain. In texts of which they are less than half, nothing is said about it.
@@ -107,14 +108,11 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         The keys that docs/metrics.md lists under "textvae doctor".
 
     Raises:
-        ValueError: a plain language model, a posterior without density, or fewer than two texts.
+        ValueError: a plain language model, or fewer than two texts.
     """
     start, n = time.time(), min(len(split), MOST_TEXTS)
     if not vae.latent_size:
         raise ValueError("this run is a plain language model (model.latent.size is 0): it has no posterior to examine")
-    if not vae.model.posterior.has_density:
-        kind = vae.model.config.latent["posterior"]["kind"]
-        raise ValueError(f"a {kind} posterior has no density and no rate: there is nothing that could collapse")
     if n < 2:
         raise ValueError("the doctor needs at least 2 validation texts: z of one text is held against another's")
     rows = np.linspace(0, len(split) - 1, n).round().astype(int)
@@ -127,19 +125,22 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
     far = distances_to_the_prior(vae.model, z, generator) if n >= LEAST_TEXTS_FOR_HOLES else (None, None)
     rates, variances = bound.rate_per_dimension, bound.mu.var(0)
     total, other = float(gain.total.mean()), float(gain.other_words.mean())
-    information, cap = mutual_information(bound.posteriors, bound.z), math.log(n)
+    # A deterministic posterior has no density: no rate, and no limit to what z may tell.
+    has_density, cap = vae.model.posterior.has_density, math.log(n)
+    information = mutual_information(bound.posteriors, bound.z) if has_density else math.inf
     ignores = total < max(LEAST_GAIN, LEAST_GAIN_SHARE * min(information, cap))
-    active = int((variances > ACTIVE_VARIANCE).sum())
+    is_active = variances > least_variance(vae.model.posterior.support, vae.latent_size)
+    active = int(is_active.sum())
     found = {
         "sentences": n,
-        "nll": _number(bound.nll.mean()),
-        "rate": _number(bound.rate.mean()),
+        "nll": _number(bound.nll.mean()) if has_density else None,
+        "rate": _number(bound.rate.mean()) if has_density else None,
         "mutual_information": _number(information),
         "mutual_information_cap": cap,
-        "mutual_information_at_cap": information > CAP_SHARE * cap,
+        "mutual_information_at_cap": information > CAP_SHARE * cap if has_density else None,
         "latent_size": vae.latent_size,
         "active_units": active,
-        "collapsed_dimensions": (variances <= ACTIVE_VARIANCE).nonzero()[:, 0].tolist(),
+        "collapsed_dimensions": (~is_active).nonzero()[:, 0].tolist(),
         "z_gain": _number(total),
         "z_gain_stderr": _number(gain.total.std() / math.sqrt(n)),
         "decoder_ignores_z": ignores,
@@ -280,7 +281,7 @@ def findings(found: dict[str, Any]) -> list[str]:
         for name, key in (("length", "length"), ("first words", "first_words"), ("other words", "other_words"))
     )
     if found["only_first_words_and_length"]:
-        lines += [f"Reconstruction comes only from the first {FIRST_WORDS} words and the length: of the gain, {parts}."]
+        lines += [f"Reconstruction comes only from the first {FIRST_WORDS} tokens and the length: of the gain {parts}."]
     elif found["only_first_words_and_length"] is False:
         lines += [f"z tells of the whole text, and not only of its first words and length: of the gain, {parts}."]
     if found["prior_and_posterior_overlap"] is not None:
@@ -301,15 +302,8 @@ def findings(found: dict[str, Any]) -> list[str]:
 def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     """What to change in which key, for each symptom that was found."""
     few = found["active_units"] < HEALTHY_SHARE * found["latent_size"]
-    free_bits, word_dropout = _now(recipe, "objective.free_bits"), _now(recipe, "model.decoder.word_dropout")
-    lines = []
-    if few or found["decoder_ignores_z"]:
-        lines += [
-            f"Raise objective.free_bits{free_bits} to 8 or more, with objective.free_bits_per: dimension so that every "
-            "dimension gets its share.",
-            f"Make objective.beta.warmup longer{_now(recipe, 'objective.beta.warmup')} or objective.beta.max "
-            f"smaller{_now(recipe, 'objective.beta.max')}.",
-        ]
+    word_dropout = _now(recipe, "model.decoder.word_dropout")
+    lines = more_rate(recipe) if few or found["decoder_ignores_z"] else []
     if found["decoder_ignores_z"]:
         lines += [f"Weaken the decoder: raise model.decoder.word_dropout{word_dropout} to 0.3 or more."]
     if found["decoder_ignores_z"] and found["active_units"]:
@@ -328,18 +322,67 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
             f"model.decoder.word_dropout{word_dropout}, so that z pays off behind the first words."
         ]
     if found["prior_and_posterior_overlap"] is False:
-        lines += [
-            f"Raise objective.beta.max{_now(recipe, 'objective.beta.max')} or lower objective.free_bits{free_bits}: "
-            "less rate brings the posteriors nearer to the prior."
-        ]
-        if found["prior_off_posterior"] >= HOLES_SHARE:
-            lines += ["For samples of the model as it is, stay nearer to the texts: `textvae sample --z-scale 0.8`."]
+        lines += less_rate(recipe)
+        on_sphere = registry.part("posterior", recipe.model["latent"]["posterior"]["kind"]).support == "sphere"
+        if found["prior_off_posterior"] >= HOLES_SHARE and not on_sphere:
+            lines += [
+                "For samples of the model as it is: `textvae fit-prior RUN`, then `textvae sample RUN --prior fitted`; "
+                "or stay nearer to the texts with `textvae sample RUN --z-scale 0.8`."
+            ]
     if found["mutual_information_at_cap"]:
         lines += [
             "Nothing to change in the model: raise data.validation_size for more texts, or read the rate and z_gain "
             "in place of the mutual information."
         ]
     return lines
+
+
+def more_rate(recipe: Recipe) -> list[str]:
+    """How the posterior is given more to tell, with this objective, posterior and prior."""
+    objective, latent = recipe.objective, recipe.model["latent"]
+    posterior, prior = (registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior"))
+    if "concentration" in latent["posterior"]:
+        lines = [f"Raise model.latent.posterior.concentration{_now(recipe, 'model.latent.posterior.concentration')}."]
+        if latent["posterior"]["kind"] == "vmf":  # its rate is fixed by that alone
+            return lines
+    else:
+        lines = []
+    if objective["kind"] == "elbo":
+        each = posterior.by_dimension and prior.by_dimension
+        share = ", with objective.free_bits_per: dimension so that every dimension gets its share" if each else ""
+        lines += [
+            f"Raise objective.free_bits{_now(recipe, 'objective.free_bits')} to 8 or more{share}.",
+            f"Make objective.beta.warmup longer{_now(recipe, 'objective.beta.warmup')} or objective.beta.max "
+            f"smaller{_now(recipe, 'objective.beta.max')}.",
+        ]
+    elif objective["kind"] == "target_rate":
+        lines += [f"Raise objective.rate{_now(recipe, 'objective.rate')}, with objective.constraint: equal."]
+    elif objective["kind"] == "infovae" and posterior.has_density:
+        lines += [f"Raise objective.alpha{_now(recipe, 'objective.alpha')} towards 1: the rate then costs less."]
+    else:
+        lines += ["Train with objective: {kind: elbo, free_bits: 8, beta: {schedule: linear, warmup: 0.3}}."]
+    return lines
+
+
+def less_rate(recipe: Recipe) -> list[str]:
+    """How the posteriors are brought nearer to the prior, with this objective."""
+    kind = recipe.objective["kind"]
+    if "concentration" in recipe.model["latent"]["posterior"]:
+        key, what = "model.latent.posterior.concentration", "Lower"
+    elif kind == "target_rate":
+        key, what = "objective.rate", "Lower"
+    elif kind == "infovae":
+        key, what = "objective.mmd_weight", "Raise"
+    elif kind == "adversarial":
+        key, what = "objective.weight", "Raise"
+    elif kind == "elbo":
+        return [
+            f"Raise objective.beta.max{_now(recipe, 'objective.beta.max')} or lower objective.free_bits"
+            f"{_now(recipe, 'objective.free_bits')}: less rate brings the posteriors nearer to the prior."
+        ]
+    else:
+        return []
+    return [f"{what} {key}{_now(recipe, key)}: that brings the posteriors nearer to the prior."]
 
 
 def _now(recipe: Recipe, key: str) -> str:

@@ -32,8 +32,12 @@ def active_units(mu: Tensor, support: str = "euclidean") -> int:
 
     Source: Burda et al. 2016, arXiv 1509.00519, section 5.2.
     """
-    threshold = ACTIVE_VARIANCE / mu.shape[1] if support == "sphere" else ACTIVE_VARIANCE
-    return int((mu.var(0) > threshold).sum()) if len(mu) > 1 else 0
+    return int((mu.var(0) > least_variance(support, mu.shape[1])).sum()) if len(mu) > 1 else 0
+
+
+def least_variance(support: str, dimensions: int) -> float:
+    """Variance of mu above which a dimension is active."""
+    return ACTIVE_VARIANCE / dimensions if support == "sphere" else ACTIVE_VARIANCE
 
 
 @torch.no_grad()

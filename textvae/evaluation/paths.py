@@ -55,7 +55,8 @@ def interpolation_quality(
     ends = [texts[row] for pair in zip(first.tolist(), second.tolist(), strict=True) for row in pair]
     mu = vae.encode(ends).view(pairs, 2, -1)
     points = torch.cat([path(a, b, STEPS) for a, b in mu])
-    decoded = vae.decode(points, do_sample=False, allow_unknown=True)
+    greedy = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+    decoded = vae.decode(points, allow_unknown=True, **greedy)
     paths = [decoded[start : start + STEPS] for start in range(0, len(decoded), STEPS)]
     chinese = is_chinese(texts[:100])
     edits = [

@@ -132,7 +132,7 @@ def evaluate_split(
         stage = advance(f"iw_nll, {samples} samples")
         *fewer, iw = importance_weighted_nll(model, dataset, [*counts, samples], seed + 1, bf16, stage)
         nll, iw_nll = _mean(bound.nll), _mean(iw)
-        if counts:
+        if curve and latent:
             values = zip([*counts, samples], [*fewer, iw], strict=True)
             metrics |= {f"iw_nll_k{k}": _mean(value) for k, value in values}
         metrics |= {

@@ -151,6 +151,12 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
         raise ValueError(
             f"{asked[0]}: this run is a plain language model (model.latent.size is 0), without latent vectors"
         )
+    posterior = vae.model.config.latent["posterior"]["kind"]
+    if extras.against and vae.latent_size and not vae.model.posterior.has_density:
+        raise ValueError(f"--against: a {posterior} posterior has no density, so there is no bound to compare")
+    if extras.refine and (not vae.latent_size or posterior != "gaussian"):
+        what = f"has a {posterior} posterior" if vae.latent_size else "is a plain language model"
+        raise ValueError(f"--refine: this run {what}; only gaussian posteriors can be refined")
     if extras.probes and "label" not in splits["train"].column_names:
         raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
     if extras.perplexities and train is None:

@@ -53,6 +53,7 @@ class DeterministicPosterior(nn.Module):
 
     support = "euclidean"
     has_density = False
+    by_dimension = False
 
     def __init__(self, config: DeterministicConfig, input_size: int, latent_size: int):
         super().__init__()

@@ -190,6 +190,7 @@ class FlowPosterior(nn.Module):
 
     support = "euclidean"
     has_density = True
+    by_dimension = False
 
     def __init__(self, config: FlowPosteriorConfig, input_size: int, latent_size: int):
         super().__init__()
@@ -222,6 +223,7 @@ class FlowPrior(nn.Module):
 
     support = "euclidean"
     learned = True
+    by_dimension = False
 
     def __init__(self, config: FlowConfig, latent_size: int):
         super().__init__()

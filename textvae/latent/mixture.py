@@ -42,6 +42,7 @@ class MixturePrior(nn.Module):
 
     support = "euclidean"
     learned = True
+    by_dimension = False
 
     def __init__(self, config: MixtureConfig, latent_size: int):
         super().__init__()
@@ -89,6 +90,7 @@ class VampPrior(nn.Module):
 
     support = None  # that of the posterior
     learned = True
+    by_dimension = False
 
     def __init__(self, config: VampConfig, latent_size: int):
         super().__init__()

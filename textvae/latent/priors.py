@@ -35,6 +35,7 @@ class StandardNormal(nn.Module):
 
     support = "euclidean"
     learned = False
+    by_dimension = True
 
     def __init__(self, config: StandardNormalConfig, latent_size: int):
         super().__init__()

@@ -58,6 +58,7 @@ class UniformSphere(nn.Module):
 
     support = "sphere"
     learned = False
+    by_dimension = False
 
     def __init__(self, config: UniformConfig, latent_size: int):
         super().__init__()

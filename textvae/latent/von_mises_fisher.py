@@ -161,6 +161,7 @@ class VonMisesFisherPosterior(nn.Module):
 
     support = "sphere"
     has_density = True
+    by_dimension = False
 
     def __init__(self, config: VonMisesFisherConfig, input_size: int, latent_size: int):
         super().__init__()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from textvae.objectives.base import Objective
+from textvae.objectives.base import UNTRAINED, Objective
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
 from textvae.registry import register
 from textvae.validation import Section
@@ -46,6 +47,11 @@ class Adversarial(Objective):
     """
 
     selects_by = "distortion"
+
+    @classmethod
+    def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
+        """The prior's draws are what the encoder is to imitate."""
+        return UNTRAINED if prior.learned else None
 
     def __init__(self, config: AdversarialConfig, latent_size: int = 0):
         super().__init__(config, latent_size)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from textvae.validation import Section
+
+NO_RATE = "a posterior without a density has no rate, which this objective needs"
+UNTRAINED = "it gives a learned prior no gradient; take a prior that is not learned"
 
 
 class Objective(nn.Module):
@@ -30,6 +35,16 @@ class Objective(nn.Module):
     def __init__(self, config: Section, latent_size: int = 0):
         super().__init__()
         self.config = config
+
+    @classmethod
+    def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
+        """Why it does not go with a posterior and a prior, from what these declare; None where it does.
+
+        Args:
+            values: of its configuration.
+            posterior, prior: registered classes.
+        """
+        return None
 
     def warmed_up(self, progress: float) -> bool:
         """Whether what is minimised has its final form, so that checkpoints may be compared.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from textvae.objectives.base import Objective
+from textvae.objectives.base import UNTRAINED, Objective
 from textvae.objectives.constraints import free_bits_penalty
 from textvae.objectives.schedules import BetaConfig, beta_at, warmed_up
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
@@ -60,6 +60,19 @@ class Elbo(Objective):
     def __init__(self, config: ElboConfig, latent_size: int = 0):
         super().__init__(config, latent_size)
         self.num_samples = config.num_samples
+
+    @classmethod
+    def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
+        """Free bits of each dimension need a rate that is a sum over dimensions, a learned prior needs a rate."""
+        if prior.learned and not values["beta"]["max"]:
+            return UNTRAINED
+        each = values["free_bits"] and values["free_bits_per"] == "dimension" and posterior.has_density
+        if each and not (posterior.by_dimension and prior.by_dimension):
+            return (
+                "free_bits_per: dimension needs a rate that is a sum over dimensions, as that of a gaussian posterior "
+                "with the standard prior; set objective.free_bits_per=total"
+            )
+        return None
 
     @property
     def selects_by(self) -> str:

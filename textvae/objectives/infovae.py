@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from textvae.objectives.base import Objective
+from textvae.latent import PowerSpherical, VonMisesFisher
+from textvae.objectives.base import NO_RATE, Objective
 from textvae.objectives.divergences import mmd
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
 from textvae.registry import register
@@ -44,6 +45,11 @@ class InfoVAE(Objective):
     Source: Zhao et al. 2019, arXiv 1706.02262, equation 6.
     """
 
+    @classmethod
+    def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
+        """It needs a rate unless all weight is taken from it."""
+        return NO_RATE if values["alpha"] < 1 and not posterior.has_density else None
+
     @property
     def selects_by(self) -> str:
         """The bound, or distortion where the rate has no weight."""
@@ -67,6 +73,8 @@ class InfoVAE(Objective):
         z = output.z[0]
         if len(z) < 2:
             return ObjectiveOutput(loss, beta)
-        discrepancy = mmd(z, output.sample_prior(len(z)), config.kernel)
+        # Two draws from the uniform prior of a sphere are 2 apart, squared, in expectation.
+        spread = 2.0 if isinstance(output.q, (VonMisesFisher, PowerSpherical)) else 2.0 * z.shape[1]
+        discrepancy = mmd(z, output.sample_prior(len(z)), config.kernel, spread)
         loss = loss + (config.alpha + config.mmd_weight - 1) * discrepancy
         return ObjectiveOutput(loss, beta, {"mmd": discrepancy.detach()})

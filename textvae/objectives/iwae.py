@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from pydantic import Field
 
-from textvae.objectives.base import Objective
+from textvae.objectives.base import NO_RATE, Objective
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
 from textvae.registry import register
 from textvae.validation import Section
@@ -38,6 +39,11 @@ class Iwae(Objective):
     Source: Burda et al. 2016, arXiv 1509.00519, equation 8 (the bound); Tucker et al. 2019, arXiv 1810.04152,
     equation 6 (the gradient).
     """
+
+    @classmethod
+    def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
+        """It needs a rate."""
+        return None if posterior.has_density else NO_RATE
 
     def __init__(self, config: IwaeConfig, latent_size: int = 0):
         super().__init__(config, latent_size)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from textvae.objectives.base import Objective
+from textvae.objectives.base import NO_RATE, Objective
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
 from textvae.registry import register
 from textvae.validation import Section
@@ -56,6 +56,11 @@ class TargetRate(Objective):
     below, because a model that is paid for its rate (beta below 0) buys it where it says nothing.
     """
 
+    @classmethod
+    def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
+        """It needs a rate."""
+        return None if posterior.has_density else NO_RATE
+
     def __init__(self, config: TargetRateConfig, latent_size: int = 0):
         super().__init__(config, latent_size)
         self.num_samples = config.num_samples
@@ -75,7 +80,8 @@ class TargetRate(Objective):
         self.updates += 1
         self.training_rate.lerp_(rate.detach().to(self.training_rate), torch.clamp(1 / self.updates, min=NEWEST))
         self.multiplier += self.config.multiplier_learning_rate * (self.target - rate.detach())
-        lowest = 0.0 if self.config.constraint == "at_least" else -torch.inf
+        # A weight of the rate above 2 would take long to come back from, once the rate is lower than asked for.
+        lowest = 0.0 if self.config.constraint == "at_least" else -1.0
         self.multiplier.clamp_(lowest, 1.0)
 
     def after_evaluation(self, rate: float) -> None:

@@ -65,6 +65,9 @@ def train_encoder(trainer) -> int:
     """
     inner, outer = sides(trainer.accelerator.unwrap_model(trainer.model))
     loss_sum, tokens, before, updates = 0.0, 0, float("inf"), 0
+    outer = [weight for weight in outer if weight.requires_grad]  # the others stay as they are
+    for weight in outer:
+        weight.requires_grad_(False)
     trainer.accelerator.gradient_state._set_sync_gradients(True)
     for rows in islice(inner_batches(trainer), MOST):
         batch = trainer._prepare_inputs(trainer.data_collator(rows))
@@ -72,7 +75,7 @@ def train_encoder(trainer) -> int:
             output = trainer.model_wrapped(**batch, num_samples=trainer.objective.num_samples)
             loss = trainer.objective(output, trainer.progress).loss
         trainer.accelerator.backward(loss)
-        forget([*outer, *trainer.objective.parameters()])
+        forget(trainer.objective.parameters())
         trainer.accelerator.clip_grad_norm_(inner, trainer.args.max_grad_norm or float("inf"))
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
@@ -83,4 +86,6 @@ def train_encoder(trainer) -> int:
             if loss_sum / tokens >= before:
                 break
             before, loss_sum, tokens = loss_sum / tokens, 0.0, 0
+    for weight in outer:
+        weight.requires_grad_(True)
     return updates

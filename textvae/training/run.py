@@ -152,7 +152,7 @@ def train(
     evaluation = evaluate_split(
         vae, validation, "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
     )
-    can_be_examined = vae.latent_size and vae.model.posterior.has_density and len(validation) > 1
+    can_be_examined = vae.latent_size and len(validation) > 1
     diagnosis = examine(vae, validation, recipe, args.bf16) if can_be_examined else None
     rows = trainer.state.log_history
     history = history + _shifted(rows, history, len(stages)) if history else rows

@@ -79,8 +79,8 @@ class TextVAETrainer(Trainer):
         self.encoder_tokenizer = encoder_tokenizer
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
-        if args.aggressive and not (model.config.latent_size and model.posterior.has_density):
-            raise ValueError("training.aggressive: true needs a posterior, with a density; this model has none")
+        if args.aggressive and model.config.latent_size and not model.posterior.has_density:
+            raise ValueError("training.aggressive: true needs a posterior with a density; this model's has none")
         if args.tokens_per_batch and (args.world_size > 1 or args.aggressive):
             what = "training.aggressive" if args.aggressive else "several processes"
             raise ValueError(f"training.tokens_per_batch: not with {what}; set per_device_train_batch_size instead")
@@ -155,7 +155,9 @@ class TextVAETrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch: int | None = None):
         """Mean over the sentences of the whole update (num_items_in_batch), of which `inputs` are a part."""
-        output = model(**inputs, num_samples=self.objective.num_samples)
+        # A language model has no z of which several samples would differ.
+        samples = self.objective.num_samples if self.model.config.latent_size else 1
+        output = model(**inputs, num_samples=samples)
         result = self.objective(output, self.progress)
         sentences = len(inputs["input_ids"])
         logs = {name: value * sentences for name, value in result.logs.items()}
@@ -173,7 +175,8 @@ class TextVAETrainer(Trainer):
     @property
     def aggressive(self) -> bool:
         """Whether the encoder is trained alone before each update."""
-        return self.args.aggressive and is_aggressive(self.state.log_history)
+        has_encoder = bool(self.model.config.latent_size)
+        return self.args.aggressive and has_encoder and is_aggressive(self.state.log_history)
 
     def before_update(self) -> None:
         """Trains the encoder alone where that is asked for."""
@@ -247,7 +250,7 @@ class TextVAETrainer(Trainer):
             if bound.rate is not None:
                 metrics["rate"] = float(bound.rate.double().mean())
             metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
-            if self.args.aggressive:
+            if self.args.aggressive and bound.rate is not None:
                 metrics["mutual_information"] = latent_information(bound)["mutual_information"]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics[f"{metric_key_prefix}_seconds"] = time.time() - start
@@ -302,7 +305,9 @@ class TextVAETrainer(Trainer):
         key, steps = f"eval_{self.selects_by}", max(1, self.state.max_steps)
         rows = [row for row in self.state.log_history if key in row and row["step"]]
         rows = [row for row in rows if self.objective.warmed_up(row["step"] / steps)]
-        return sorted((row[key], row["step"]) for row in rows if self.objective.feasible(row.get("eval_rate", 0.0)))
+        # A language model and a deterministic posterior have no rate of which something could be asked.
+        feasible = (row for row in rows if "eval_rate" not in row or self.objective.feasible(row["eval_rate"]))
+        return sorted((row[key], row["step"]) for row in feasible)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial=None) -> bool:
         if "eval_rate" in metrics:
