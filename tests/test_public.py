@@ -45,14 +45,19 @@ def test_import_costs_nothing():
 BOTH_WAYS = {
     "textvae first": "import textvae; from transformers import AutoConfig, AutoModel",
     "transformers first": "from transformers import AutoConfig, AutoModel; import textvae",
+    "the model alone": "import textvae; from transformers import AutoModel; from transformers import AutoConfig",
+    "a model class": "import textvae; from transformers import GPT2LMHeadModel, PreTrainedModel, AutoConfig, AutoModel",
+    "the trainer": "import textvae; from transformers import Trainer, AutoTokenizer, AutoModel, AutoConfig",
     "a configuration": "from textvae import TextVAEConfig; from transformers import AutoConfig, AutoModel",
-    "a module": "import textvae.configuration; from transformers import AutoConfig, AutoModel; import textvae.modeling",
+    "another name": "from textvae import load_recipe; from transformers import AutoModel, AutoConfig",
+    "a part": "import textvae.layers.pretrained; from transformers import AutoModel, AutoConfig",
+    "the data": "import textvae.data.corpus, textvae.weights; from transformers import AutoModel, AutoConfig",
 }
 
 
 @pytest.mark.parametrize("imports", BOTH_WAYS.values(), ids=BOTH_WAYS)
 def test_auto_classes_know_the_model(imports, trained):
-    program = f"{imports}; import sys; print(AutoConfig.from_pretrained(sys.argv[1]).model_type)"
-    program += "; print(type(AutoModel.from_pretrained(sys.argv[1])).__name__)"
+    program = f"{imports}; import sys; print(type(AutoModel.from_pretrained(sys.argv[1])).__name__)"
+    program += "; print(AutoConfig.from_pretrained(sys.argv[1]).model_type)"
     result = subprocess.run([sys.executable, "-c", program, str(trained.folder)], capture_output=True, text=True)
-    assert result.stdout.split() == ["textvae", "TextVAEModel"], result.stderr
+    assert result.stdout.split() == ["TextVAEModel", "textvae"], result.stderr

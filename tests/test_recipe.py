@@ -537,3 +537,36 @@ def test_a_local_source_is_saved_so_that_it_is_found_from_everywhere(tmp_path, m
 @pytest.mark.parametrize("source", ["sample:headlines", "user/name"])
 def test_another_source_is_saved_as_it_is(source):
     assert yaml.safe_load(make(f"data.source={source}").to_yaml())["data"]["source"] == source
+
+
+DETERMINISTIC = {"latent": {"posterior": "deterministic"}}
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "reason"),
+    [
+        (
+            "{kind: iwae}",
+            DETERMINISTIC,
+            "iwae does not go with deterministic posterior and standard prior: a posterior w",
+        ),
+        ("{kind: target_rate}", DETERMINISTIC, "target_rate does not go with deterministic posterior"),
+        ("{kind: infovae, alpha: 0.5}", DETERMINISTIC, "infovae does not go with deterministic posterior"),
+        (
+            "{kind: adversarial}",
+            {"latent": {"prior": "mixture"}},
+            "adversarial does not go with gaussian posterior and mix",
+        ),
+        ("{beta: 0}", {"latent": {"prior": "mixture"}}, "elbo does not go with gaussian posterior and mixture prior"),
+    ],
+)
+def test_what_an_objective_cannot_train_is_refused(objective, model, reason):
+    assert error(f"objective={objective}", model=model).startswith(f"objective: {reason}")
+    stages = f"training.stages=[{{max_steps: 2}}, {{max_steps: 2, objective: {objective}}}]"
+    assert error(stages, model=model).startswith(f"training.stages: 2: {reason}")
+    assert make(f"objective={objective}", model={"latent": model["latent"] | {"size": 0}}).model["latent"]["size"] == 0
+
+
+@pytest.mark.parametrize("objective", ["{kind: infovae}", "{kind: adversarial}", "{beta: 0}"])
+def test_objectives_that_match_samples_go_with_points(objective):
+    assert make(f"objective={objective}", model=DETERMINISTIC)

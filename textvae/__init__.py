@@ -22,8 +22,6 @@ __all__ = [*_PLACES, "__version__"]
 
 def __getattr__(name: str):
     if name in _PLACES:
-        if name.startswith("TextVAE"):
-            import_module("textvae.modeling")  # with which transformers' Auto classes know the model
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module 'textvae' has no attribute {name!r}")
 

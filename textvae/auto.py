@@ -1,6 +1,8 @@
 """Makes AutoConfig and AutoModel of transformers know the model as soon as both packages are imported.
 
-Neither package imports the other before it is needed, since transformers and torch take seconds.
+Neither package imports the other before it is needed, since transformers and torch take seconds. The configuration is
+registered when the Auto classes are imported; it registers the model when the first configuration is made, which every
+way to a model begins with.
 """
 
 from __future__ import annotations
@@ -15,32 +17,31 @@ AUTO = "transformers.models.auto.configuration_auto"
 
 
 class _WhenImported(MetaPathFinder):
-    """Finds AUTO as the import system does, and registers the model once it has been run."""
+    """Finds AUTO as the import system does, and registers the configuration once it has been run."""
+
+    searching = False
 
     def find_spec(self, name, path=None, target=None):
-        if name != AUTO:
+        if name != AUTO or self.searching:
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        self.searching = True
+        try:
+            spec = find_spec(name)
+        finally:
+            self.searching = False
         run = spec.loader.exec_module
 
         def exec_module(module):
             run(module)
-            _register()
+            import_module("textvae.configuration")
 
         spec.loader.exec_module = exec_module
         return spec
 
 
-def _register() -> None:
-    # A module of textvae that is on its way into memory registers the model itself, where it needs it.
-    if not any(name.startswith("textvae.") and name != __name__ for name in sys.modules):
-        import_module("textvae.modeling")
-
-
 def introduce() -> None:
-    """Registers the model now or when transformers' Auto classes are imported."""
+    """Registers the configuration now or when transformers' Auto classes are imported."""
     if AUTO in sys.modules:
-        _register()
+        import_module("textvae.configuration")
     else:
         sys.meta_path.insert(0, _WhenImported())

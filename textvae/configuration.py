@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import field
+from importlib import import_module
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from textvae import registry
 from textvae.validation import Section, parse_section, suggest
@@ -98,6 +99,7 @@ class TextVAEConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
+        import_module("textvae.modeling")  # registers the model: whoever loads one has a configuration first
         # PreTrainedConfig keeps any name it is given; one that looks like a part is a part misspelt.
         parts = ["vocab_size", "encoder", "latent", "decoder"]
         for name in kwargs:
@@ -118,3 +120,6 @@ class TextVAEConfig(PreTrainedConfig):
     def get_text_config(self, decoder: bool | None = None, encoder: bool | None = None) -> TextVAEConfig:
         """This configuration itself: `encoder` and `decoder` are plain mappings here, not configurations."""
         return self
+
+
+AutoConfig.register("textvae", TextVAEConfig)

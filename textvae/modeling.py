@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModel, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 
 from textvae import registry
@@ -250,5 +250,4 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             model_kwargs["past_key_values"] = self.decoder.new_state()
 
 
-AutoConfig.register("textvae", TextVAEConfig)
 AutoModel.register(TextVAEConfig, TextVAEModel)

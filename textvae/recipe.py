@@ -8,6 +8,7 @@ import enum
 import functools
 import glob
 import json
+import os
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -113,10 +114,14 @@ class Recipe:
     generation: GenerationSection
     output_dir: Path
 
-    def to_yaml(self) -> str:
-        """The resolved recipe, as saved with the run: without the run folder, and without secrets."""
+    def to_yaml(self, for_others: bool = False) -> str:
+        """The resolved recipe, as saved with the run: without the run folder, and without secrets.
+
+        Args:
+            for_others: leave the source of the texts as it was given; else a local one gets its whole path.
+        """
         sections = {
-            "data": self.data.model_dump() | {"source": _from_anywhere(self.data.source)},
+            "data": self.data.model_dump() | ({} if for_others else {"source": from_anywhere(self.data.source)}),
             "tokenizer": self.tokenizer.model_dump(),
             "model": self.model,
             "objective": self.objective,
@@ -127,11 +132,15 @@ class Recipe:
         return yaml.safe_dump(json.loads(json.dumps(sections)), sort_keys=False, allow_unicode=True)
 
 
-def _from_anywhere(source: str) -> str:
+def from_anywhere(source: str) -> str:
     """A source of texts as it is found from every folder: a local one gets its whole path."""
-    path = Path(source).expanduser()
-    local = not source.startswith("sample:") and (path.exists() or any(True for _ in glob.iglob(str(path))))
-    return str(path.absolute()) if local else source
+    path = os.path.expanduser(source)  # leaves a name that only looks like a home, as find_files does
+    if source.startswith("sample:") or os.path.isabs(path):
+        return path
+    if os.path.exists(path):
+        return os.path.abspath(path)
+    found = any(True for _ in glob.iglob(path, recursive=True))
+    return os.path.join(glob.escape(os.getcwd()), path) if found else source
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -224,9 +233,9 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         ValueError: as `load_recipe`.
     """
     values = dict(values)
-    # Kinds first: with another kind, a part stands for itself, and what is said of it besides is said of the new one.
-    overrides = sorted(overrides, key=lambda override: not override.partition("=")[0].endswith(".kind"))
-    named = {_apply(values, override) for override in overrides}
+    named: set[str] = set()
+    for override in overrides:
+        named.add(_apply(values, override, named))
     output_dir = values.pop("output_dir", None)
     if not isinstance(output_dir, str | Path | None):
         raise ValueError(f"output_dir: {one_line(repr(output_dir), 80)} is not the name of a folder")
@@ -250,8 +259,11 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
     )
 
 
-def _apply(values: dict[str, Any], override: str) -> str:
-    """Sets one key, in copies of the mappings on the way to it; returns the key."""
+def _apply(values: dict[str, Any], override: str, named: set[str]) -> str:
+    """Sets one key, in copies of the mappings on the way to it; returns the key.
+
+    With another kind, a part stands for itself: of what was said before, only what other overrides have `named` stays.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ValueError(f"{override!r}: an override reads section.key=value, for instance training.max_steps=500")
@@ -268,10 +280,18 @@ def _apply(values: dict[str, Any], override: str) -> str:
             raise ValueError(f"{key}: {'.'.join(path[:depth])} is {one_line(repr(inner), 80)}, which has no keys")
         place[part] = place = dict(inner or {})
     value = _value(text, key in VERBATIM)
-    if last == "kind" and path[-1] in DEFAULT_KINDS and place.get("kind", DEFAULT_KINDS[path[-1]]) != value:
-        place.clear()
+    family = path[-1] if path and last == "kind" else None
+    if family in DEFAULT_KINDS and place.get("kind", DEFAULT_KINDS[family]) != value:
+        prefix = ".".join(path)
+        for name in [name for name in place if not _any_under(f"{prefix}.{name}", named)]:
+            del place[name]
     place[last] = value
     return key
+
+
+def _any_under(key: str, named: set[str]) -> bool:
+    """Whether a key, or a key below it, is named."""
+    return any(name == key or name.startswith(f"{key}.") for name in named)
 
 
 def _value(text: str, verbatim: bool) -> Any:

@@ -126,10 +126,40 @@ def test_numbers_of_another_corpus_stand_beside_those_of_the_runs_own(textvae, r
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     result = textvae("evaluate", run, f"data.source={tmp_path / 'other.txt'}", "--samples", 1, "--json")
     assert result.json["sentences"] == 2
-    file = run / "metrics-validation-other-txt.json"
+    (file,) = run.glob("metrics-validation-other-txt-*.json")
     assert json.loads(file.read_text()) == result.json
     file.unlink()
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_curve_of_a_single_sample(textvae, run):
+    result = textvae("evaluate", run, "--samples", 1, "--curve")
+    assert result.code == 0
+    assert result.out.splitlines()[-1].split()[0] == "1"
+
+
+@pytest.mark.parametrize(
+    ("changed", "arguments", "message"),
+    [
+        (
+            ["model.latent.posterior=deterministic"],
+            ["--refine", "2"],
+            "--refine: this run has a deterministic posterior",
+        ),
+        (["model.latent.posterior=deterministic"], ["--against", "LM"], "--against: a deterministic posterior has no"),
+        (["model.latent.size=0"], ["--refine", "2"], "--refine: this run is a plain language model"),
+    ],
+)
+def test_what_a_run_cannot_be_asked_is_told_first(textvae, run, tmp_path, monkeypatch, changed, arguments, message):
+    source = load_run_recipe(run, []).data.source
+    short = ["training.max_steps=2", "objective.free_bits=0"]
+    folders = {}
+    for name, overrides in (("run", changed), ("LM", ["model.latent.size=0"])):
+        folders[name] = train_tiny(tiny_recipe(source, tmp_path / name, *short, *overrides)).folder
+    monkeypatch.setattr("textvae.evaluation.run.evaluate_split", lambda *_, **__: pytest.fail("too late"))
+    result = textvae("evaluate", folders["run"], *(folders.get(argument, argument) for argument in arguments))
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {message}")
 
 
 def test_nearest_training_lines(textvae, run, trained):
@@ -155,6 +185,7 @@ def test_nearest_training_lines(textvae, run, trained):
         (["data.source"], "error: 'data.source': an override reads section.key=value"),
         (["--probes"], "error: --probes: the corpus has no labels; name their column in data.label_column=COLUMN"),
         (["--against", "/no/where"], "error: /no/where is not a run"),
+        (["--refine", "3", "--split", "tset"], "error: --split: 'tset' is not known"),
     ],
 )
 def test_mistakes(textvae, run, arguments, message):

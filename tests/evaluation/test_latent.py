@@ -8,7 +8,7 @@ from torch.distributions import Independent, Normal
 
 from textvae import registry
 from textvae.evaluation import latent
-from textvae.evaluation.latent import active_units, latent_information, mutual_information
+from textvae.evaluation.latent import active_units, latent_information, least_variance, mutual_information
 from textvae.evaluation.likelihood import Bound
 from textvae.latent import DiagonalGaussian
 
@@ -115,3 +115,11 @@ def test_active_units_on_the_sphere():
     mu = mu / mu.std(0) * torch.tensor([0.2, 0.06, 0.045, 0.0])
     assert active_units(mu, "sphere") == 2
     assert active_units(mu) == 1
+
+
+def test_a_dimension_of_a_sphere_is_active_at_a_share_of_its_variance():
+    """All dimensions of vectors spread evenly over a sphere of 128 dimensions are active."""
+    z = torch.nn.functional.normalize(torch.randn(2000, 128, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert active_units(z, "sphere") == 128
+    assert active_units(z) == 0
+    assert least_variance("sphere", 128) == pytest.approx(0.01 / 128)

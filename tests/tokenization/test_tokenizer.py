@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, BertTokenizerFast, GPT2TokenizerFast, PreTrainedTokenizerFast
 
 from textvae.data.encoding import encode_texts
-from textvae.tokenization import SPECIAL, TokenizerConfig, batches, decode, is_lossless, make_tokenizer
+from textvae.tokenization import SPECIAL, TokenizerConfig, decode, is_lossless, make_tokenizer
 from textvae.validation import parse_section
 
 QUATRAINS = ["春眠不觉晓\n处处闻啼鸟\n夜来风雨声\n花落知多少", "白日依山尽\n黄河入海流\n欲穷千里目\n更上一层楼"]
@@ -275,9 +275,3 @@ def test_wrong_options(options, message):
 )
 def test_options_that_need_no_more(options):
     assert parse_section(TokenizerConfig, options, "tokenizer").kind == options["kind"]
-
-
-@pytest.mark.parametrize("size", [1, 4, 10, 11])
-def test_batches(size):
-    column = [str(i) for i in range(10)]
-    assert list(batches(column, size)) == column

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -77,8 +78,9 @@ def metrics_file(split: str, overrides: list[str]) -> str:
     """Name of the file of a run's numbers; those of another corpus never overwrite those of its own."""
     if not overrides and split == "validation":
         return "metrics.json"
-    others = [re.sub(r"\W+", "-", Path(override.partition("=")[2]).name).strip("-") for override in overrides]
-    return f"{'-'.join(['metrics', split, *others])}.json"
+    others = [re.sub(r"\W+", "-", Path(override.partition("=")[2]).name).strip("-")[:40] for override in overrides]
+    mark = hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:6] if overrides else ""
+    return f"{'-'.join(part for part in ['metrics', split, *others, mark] if part)}.json"
 
 
 def curve_lines(metrics: dict[str, Any]) -> list[str]:

@@ -105,19 +105,20 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
     path = Path(os.path.expanduser(source))
     if path.is_dir():
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        texts = [entry for entry in entries if entry.suffix.lower() in SUFFIXES]
-        found = _by_split(texts)
-        if "train" not in found:
-            found = _by_folder(entries)
-            texts = [path for paths in found.values() for path in paths]
-        unused = [entry.name for entry in texts if not any(entry in paths for paths in found.values())]
+        texts = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+        files, folders = _by_split(texts), _by_folder(entries)
+        found = folders | files
+        twice = sorted(files.keys() & folders.keys())
+        if twice:
+            raise ValueError(f"data.source: {source} has both a file and a folder for {twice[0]}; keep one of them")
+        unused = [entry.name for entry in texts if not any(entry in paths for paths in files.values())]
         if "train" in found and unused:
             logger.warning("%s in %s: no name of a split, so not read", one_line(", ".join(unused), 120), source)
         if "train" not in found:
             names = one_line(", ".join(entry.name for entry in entries) or "nothing", 120)
             raise ValueError(
-                f"data.source: no train file in folder {source}; wanted train.txt (or {', '.join(SUFFIXES[1:])}), and "
-                f"perhaps valid and test beside it; found {names}"
+                f"data.source: no train file in folder {source}; wanted train.txt (or {', '.join(SUFFIXES[1:])}, or a "
+                f"folder train), and perhaps valid and test beside it; found {names}"
             )
     elif path.exists():
         found = {"train": [path]}
@@ -125,6 +126,8 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
         matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True)) if not os.path.isdir(match)]
         found = _by_split(matches)
         if "train" not in found or sum(map(len, found.values())) < len(matches):
+            if len(found) > 1:
+                logger.warning("%s finds more than train, validation and test files: all are training texts", source)
             found = {"train": matches}  # not all of them are named for a split, so none is
         if not matches:
             if path.suffix.lower() in SUFFIXES or source.startswith((".", "/", "~")) or any(c in source for c in "*?["):
@@ -156,7 +159,12 @@ def _by_folder(entries: list[Path]) -> dict[str, list[Path]]:
     """The text files in the folders that have the name of a split."""
     found = {}
     for split, folders in _by_split([entry for entry in entries if entry.is_dir()]).items():
-        inside = sorted(path for folder in folders for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        inside = sorted(
+            path
+            for folder in folders
+            for path in folder.iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
         if inside:
             found[split] = inside
     return found
@@ -273,7 +281,8 @@ def _make_missing_splits(corpus: Corpus, config: DataConfig) -> None:
         raise ValueError(f"{config.source}: too few texts ({len(train)}) to put {' and '.join(missing)} aside")
     corpus.splits |= cut(train, missing, "train", config.seed)
     made = " and ".join(f"{name} ({count} texts)" for name, count in missing.items())
-    corpus.note(f"the corpus has no {made}: cut from train with seed {config.seed}")
+    capped = " (10,000 texts at most)" if MOST_PUT_ASIDE in missing.values() else ""
+    corpus.note(f"the corpus has no {made}: cut from train with seed {config.seed}{capped}")
 
 
 def _count_duplicates(corpus: Corpus) -> None:

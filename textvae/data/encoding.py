@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import sentencepiece
+import tokenizers
+import transformers
 from datasets import Dataset, DatasetDict, Features, List, Value
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
@@ -64,7 +67,8 @@ def kept_tokenizer(config: TokenizerConfig, train: Dataset):
     if config.path:
         return make_tokenizer(config, [])
     code = [file.read_bytes() for file in sorted(Path(special.__file__).parent.glob("*.py"))]
-    folder = place_of([config.model_dump(), train._fingerprint, code], "tokenizer")
+    made_by = [code, *(package.__version__ for package in (tokenizers, transformers, sentencepiece))]
+    folder = place_of([config.model_dump(), train._fingerprint, made_by], "tokenizer")
     if not (folder / "tokenizer_config.json").is_file():
         tokenizer = make_tokenizer(config, chain.from_iterable(text_batches(train)))
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:

@@ -58,9 +58,10 @@ def remembered(key: object, what: str, compute: Callable[[], Any]) -> Any:
     file = place_of(key, what).with_suffix(".json")
     if not file.is_file():
         value = json.dumps(compute())
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as draft:
-            draft.write(value)
-        os.replace(draft.name, file)
+        with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+            draft = Path(scratch) / file.name
+            draft.write_text(value)
+            os.replace(draft, file)
     return json.loads(file.read_text())
 
 

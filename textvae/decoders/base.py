@@ -41,6 +41,7 @@ class Decoder(nn.Module):
     """
 
     softcap: float | None = None
+    max_tokens: int | None = None  # of a text that can be read; None for any number
 
     def __init__(self, config: DecoderConfig, model_config):
         super().__init__()

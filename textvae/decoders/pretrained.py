@@ -91,7 +91,8 @@ class BackboneDecoder(PretrainedPart, Decoder):
     def max_tokens(self) -> int | None:
         """Longest text that it can read, prefix not counted; None for any."""
         positions = getattr(self.backbone.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        return positions and positions - (self.config.latent_slots if "prefix" in self.config.inject else 0)
+        prefix = self.latent_size and "prefix" in self.config.inject
+        return positions and positions - (self.config.latent_slots if prefix else 0)
 
     def load_weights(self, only: set[str] | None = None, **hub) -> None:
         """As for any pretrained part. Then ways into it that start with it are scaled to its word vectors.
@@ -100,9 +101,11 @@ class BackboneDecoder(PretrainedPart, Decoder):
             ValueError: the model is of a family that cannot be a decoder here.
         """
         super().load_weights(only, **hub)
-        self.check_family()
-        if only is None:
-            self.scale_ways_in(float(self.embedding.weight.detach().std()))
+        if only is None:  # else a saved model is loaded, which has passed this
+            self.check_family()
+            with torch.no_grad():  # what the layer gives, which some families scale
+                some = self.embedding(torch.arange(min(1000, self.embedding.num_embeddings)))
+            self.scale_ways_in(float(some.std()))
 
     @torch.no_grad()
     def check_family(self) -> None:

@@ -48,6 +48,15 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         """Whether nothing of it is trained, so that its summary of a text is always the same."""
         return self.config.train == "none" and not any(p.requires_grad for p in self.pooling.parameters())
 
+    @property
+    def reads_at_most(self) -> int | None:
+        """Tokens of a text that it can read, the rest being cut off; None for any number."""
+        positions = getattr(self.backbone.config.get_text_config(), "max_position_embeddings", None)
+        # RoBERTa and its kin count positions from behind that of padding.
+        tables = [m for name, m in self.backbone.named_modules() if name.endswith("position_embeddings")]
+        first = [m.padding_idx + 1 for m in tables if isinstance(m, nn.Embedding) and m.padding_idx is not None]
+        return positions and positions - max(first, default=0)
+
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
 

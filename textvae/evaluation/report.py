@@ -17,8 +17,7 @@ from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weighted_nll, length_sorted_batches
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
 from textvae.inference.decoding import decode_rows
-from textvae.inference.text_vae import BATCH as AT_ONCE
-from textvae.inference.text_vae import TextVAE
+from textvae.inference.text_vae import BATCH, TextVAE
 from textvae.tokenization import decode
 
 KEYS = (
@@ -177,9 +176,9 @@ def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], ch
         do_sample=False, num_beams=1, allow_unknown=True, repetition_penalty=1.0, no_repeat_ngram_size=0
     )
     for index in length_sorted_batches([len(row) for row in ids]):
-        for start in range(0, len(index), AT_ONCE):
-            rows = index[start : start + AT_ONCE].tolist()
-            config.max_new_tokens = max(len(ids[row]) for row in rows) + 5
+        for start in range(0, len(index), BATCH):
+            rows = index[start : start + BATCH].tolist()
+            config.max_new_tokens = min(max(len(ids[row]) for row in rows) + 5, vae.model.decoder.max_tokens or 10**9)
             out = vae.model.generate(
                 z=mu[rows].to(vae.model.device), generation_config=config, custom_generate=decode_rows
             )

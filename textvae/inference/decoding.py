@@ -77,7 +77,8 @@ class Suppressed(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """(N,T) ids so far and (N,V) scores -> (N,V)."""
-        return scores.index_fill_(1, self.tokens.to(scores.device), -torch.inf)
+        tokens = self.tokens[(self.tokens >= 0) & (self.tokens < scores.shape[1])]
+        return scores.index_fill_(1, tokens.to(scores.device), -torch.inf)
 
 
 def draw(scores: Tensor, top_p: float = 1.0) -> Tensor:
@@ -86,7 +87,7 @@ def draw(scores: Tensor, top_p: float = 1.0) -> Tensor:
     torch.multinomial draws one for each token of the vocabulary, which takes longer than a decoder's step. And nothing
     is sorted for a nucleus: a token is in it if all likelier ones together hold less than `top_p`, so a token of the
     whole vocabulary is drawn, and drawn again where it is not in the nucleus, which happens with probability
-    1 - top_p at most.
+    1 - top_p at most. Of tokens that are equally likely at the nucleus's border, all are in it.
 
     Args:
         scores: (N,V).

@@ -244,6 +244,8 @@ class TextVAE:
                 raise ValueError(f"generation.{idle[0]}: only sampling reads it; set do_sample=True as well")
             values |= _GREEDY
         values.pop("transformers_version", None)
+        if most := self.model.decoder.max_tokens:
+            values["max_new_tokens"] = min(values.get("max_new_tokens") or most, most)
         return GenerationConfig(**values)
 
     # ---- What people do with it ----

@@ -44,15 +44,19 @@ class _TokenNll(torch.autograd.Function):
                 kept[rows] = residual.to(features.dtype) @ weight if ctx.frozen else residual
             else:
                 nll[rows] = F.cross_entropy(logits, targets[rows], reduction="none")
-        ctx.save_for_backward(features, weight, bias, targets, kept)
+        if ctx.frozen:
+            ctx.save_for_backward(kept)
+        else:
+            ctx.save_for_backward(kept, features, weight, bias, targets)
         return nll
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        features, weight, bias, targets, kept = ctx.saved_tensors
-        scale = grad.to(features.dtype)
+        kept, *given = ctx.saved_tensors
+        scale = grad.to(kept.dtype)
         if ctx.frozen:
             return kept * scale[:, None], None, None, None, None
+        features, weight, bias, targets = given
         if not ctx.held:
             return _from_anew(features, weight, bias, targets, scale, ctx)
         scaled = features * scale[:, None]
@@ -131,4 +135,6 @@ def token_nll(
     device = features.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
     bias = None if bias is None else bias.to(dtype)
+    if not torch.is_grad_enabled():  # which the function itself is not told
+        features, weight, bias = features.detach(), weight.detach(), None if bias is None else bias.detach()
     return _TokenNll.apply(features.to(dtype), weight.to(dtype), bias, targets, softcap)

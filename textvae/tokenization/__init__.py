@@ -3,7 +3,6 @@
 from textvae.tokenization.special import SPECIAL
 from textvae.tokenization.tokenizer import (
     TokenizerConfig,
-    batches,
     decode,
     is_lossless,
     load_tokenizer,
@@ -11,4 +10,4 @@ from textvae.tokenization.tokenizer import (
     wrap,
 )
 
-__all__ = ["SPECIAL", "TokenizerConfig", "batches", "decode", "is_lossless", "load_tokenizer", "make_tokenizer", "wrap"]
+__all__ = ["SPECIAL", "TokenizerConfig", "decode", "is_lossless", "load_tokenizer", "make_tokenizer", "wrap"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -267,9 +267,3 @@ def _with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokeni
         special_tokens=[(bos, tokenizer.bos_token_id), (eos, tokenizer.eos_token_id)],
     )
     return tokenizer
-
-
-def batches(column, size: int = 1000) -> Iterator[str]:
-    """The texts of a column on disk, read in batches."""
-    for start in range(0, len(column), size):
-        yield from column[start : start + size]

@@ -80,7 +80,7 @@ def model_card(recipe: Recipe, metrics: dict[str, Any], corpus: Corpus, vae: Tex
             "## Recipe",
             "",
             "```yaml",
-            recipe.to_yaml().rstrip(),
+            recipe.to_yaml(for_others=True).rstrip(),
             "```",
             "",
         ]

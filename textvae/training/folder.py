@@ -51,6 +51,9 @@ def last_checkpoint(folder: Path) -> str | None:
 def check_resumed(recipe: Recipe, folder: Path) -> None:
     """Refuses to go on with another corpus, model or tokenizer than the run's."""
     old, new = (yaml.safe_load(text) for text in ((folder / RECIPE).read_text(encoding="utf-8"), recipe.to_yaml()))
+    for values in (old, new):
+        # Of a local source, files may have moved; what is in them, resuming has never looked at.
+        values["data"]["source"] = Path(values["data"]["source"]).name
     different = [name for name in ("data", "tokenizer", "model") if old[name] != new[name]]
     if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
         different.append("training.ema_decay")

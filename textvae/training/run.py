@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
-from textvae import registry, weights
+from textvae import registry
 from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus, kept_tokenizer, text_lengths
@@ -102,20 +103,22 @@ def train(
     _check_size(recipe, corpus.splits["train"], args)
     tokenizer = _tokenizer(recipe, corpus, folder if goes_on else None)
     encoder_tokenizer = _encoder_tokenizer(recipe)
-    splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
-    _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
     logger.info("training on %s, matrix products in %s (training.bf16)", args.device, precision)
     set_seed(args.seed)
     model = _model(recipe, tokenizer, encoder_tokenizer)
     _load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
-    if args.init_from and (not goes_on or getattr(getattr(model, "encoder", None), "is_fixed", False)):
+    if args.init_from:  # of a resumed run as well: what a fixed encoder makes of the texts is computed before loading
         _init_from(model, Path(args.init_from))
     if args.activation_checkpointing:
         model.activation_checkpointing_enable()  # the trainer does it again, with its options; here it may be refused
+    if encoder_tokenizer is not None and (most := model.encoder.reads_at_most):
+        encoder_tokenizer.model_max_length = min(encoder_tokenizer.model_max_length, most)
+    splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
+    _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
+    _check_positions(model, splits)
     if not recipe.data.noise.is_on:
         splits = with_summaries(splits, model, args.device, args.bf16)
-    _check_positions(model, splits)
     for name, why in NO_EFFECT.items():
         if name in recipe.training:
             logger.warning("training.%s: no effect; %s", name, why)
@@ -249,8 +252,8 @@ def _check_positions(model: TextVAEModel, splits: DatasetDict) -> None:
             longest = int(text_lengths(split).max()) + (side == "encoder")
             if longest > most:
                 raise ValueError(
-                    f"model.{side}: it reads at most {most} tokens, and a {name} text has {longest}; give it more "
-                    f"positions (max_positions, or positions: rotary) or leave such texts out"
+                    f"model.{side}: it reads at most {most} tokens, and a {name} text has {longest}; leave such texts "
+                    "out, or take one that reads more (of transformers written here: positions: rotary)"
                 )
 
 
@@ -270,13 +273,7 @@ def _encoder_tokenizer(recipe: Recipe):
     encoder = recipe.model["encoder"]
     if "name" not in encoder or not recipe.model["latent"]["size"]:
         return None
-    tokenizer = load_tokenizer(encoder["name"], encoder["revision"], "model.encoder.name")
-    # Some tokenizers do not know how much their model can read.
-    values, *_ = weights.architecture(encoder["name"], encoder["revision"], "model.encoder.name")
-    if positions := values.get("max_position_embeddings"):
-        first = values["pad_token_id"] + 1 if "roberta" in values["model_type"] else 0
-        tokenizer.model_max_length = min(tokenizer.model_max_length, positions - first)
-    return tokenizer
+    return load_tokenizer(encoder["name"], encoder["revision"], "model.encoder.name")
 
 
 def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
@@ -302,11 +299,20 @@ def _init_from(model: TextVAEModel, run: Path) -> None:
     if not file.is_file():
         raise ValueError(f"training.init_from: {run} is not a finished run: it has no model.safetensors")
     own, given = model.state_dict(), load_file(file)
+    for part, names in model.base_weights().items():
+        for name in (f"{part}.backbone.{name}" for name in names):
+            if name in given and not torch.equal(own[name], given[name]):
+                raise ValueError(
+                    f"model.{part}.save_base: false is not allowed with training.init_from: {run} has changed {name}, "
+                    "which would then be read from where it was pretrained"
+                )
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise ValueError(f"training.init_from: no part of {run} has the shape of this model")
     model.load_state_dict(fitting, strict=False)
-    fresh = sorted(set(own) - set(fitting))
+    places = {own[name].data_ptr() for name in fitting}  # tied weights have several names
+    base = {f"{part}.backbone.{name}" for part, names in model.base_weights().items() for name in names}
+    fresh = sorted(name for name in own if own[name].data_ptr() not in places and name not in base)
     logger.info("%d of %d tensors come from %s", len(fitting), len(own), run)
     if fresh:
         logger.warning("these parts start anew: %s", ", ".join(fresh))

@@ -10,11 +10,8 @@ from torch import Tensor, nn
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Writes all weights; of those that are one tensor under several names (tied ones) the first name alone."""
-    kept: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
-        if not any(_same(value, other) for other in kept.values()):
-            kept[name] = value
-    save_file({name: value.contiguous() for name, value in kept.items()}, path)
+    kept = {_place(name, value): (name, value) for name, value in reversed(model.state_dict().items())}
+    save_file({name: value.contiguous() for name, value in kept.values()}, path)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -24,15 +21,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ValueError: the file lacks some.
     """
     given, own = load_file(path), model.state_dict()
-    model.load_state_dict(given, strict=False)
-    lacking = [
-        name
-        for name, value in own.items()
-        if name not in given and not any(_same(value, own[other]) for other in given if other in own)
-    ]
-    if lacking:
-        raise ValueError(f"{path}: the weights lack {lacking[0]}")
+    places = {_place(name, own[name]) for name in given if name in own}
+    for name, value in own.items():
+        if _place(name, value) not in places:
+            raise ValueError(f"{path}: the weights lack {name}")
+    unknown = model.load_state_dict(given, strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"{path}: the model has no {unknown[0]}")
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return a.data_ptr() == b.data_ptr() and a.shape == b.shape and a.numel() > 0
+def _place(name: str, value: Tensor) -> object:
+    """The same for names of the same tensor."""
+    return (value.data_ptr(), value.shape) if value.numel() else name
