@@ -523,6 +523,10 @@ def test_another_kind_of_a_part_stands_for_itself():
     assert recipe.model["encoder"]["hidden_size"] == 48
     assert recipe.model["decoder"]["dropout"] == 0.3
     assert make("model.encoder.kind=recurrent", model=given).model["encoder"]["cell"] == "lstm"
+    whole = make("model.encoder={hidden_size: 64}", "model.encoder.kind=transformer", model=given).model["encoder"]
+    assert (whole["kind"], whole["hidden_size"]) == ("transformer", 64)
+    assert make("model.encoder=recurrent", "model.encoder.kind=transformer").model["encoder"]["kind"] == "transformer"
+    assert error("kind=transformer").startswith("kind: unknown section")
     assert make("tokenizer.kind=char", tokenizer={"kind": "word", "min_frequency": 3}).tokenizer.min_frequency == 3
 
 
@@ -548,14 +552,14 @@ DETERMINISTIC = {"latent": {"posterior": "deterministic"}}
         (
             "{kind: iwae}",
             DETERMINISTIC,
-            "iwae does not go with deterministic posterior and standard prior: a posterior w",
+            "iwae does not go with deterministic posterior and standard prior: a ",
         ),
         ("{kind: target_rate}", DETERMINISTIC, "target_rate does not go with deterministic posterior"),
         ("{kind: infovae, alpha: 0.5}", DETERMINISTIC, "infovae does not go with deterministic posterior"),
         (
             "{kind: adversarial}",
             {"latent": {"prior": "mixture"}},
-            "adversarial does not go with gaussian posterior and mix",
+            "adversarial does not go with gaussian posterior",
         ),
         ("{beta: 0}", {"latent": {"prior": "mixture"}}, "elbo does not go with gaussian posterior and mixture prior"),
     ],

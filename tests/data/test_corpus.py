@@ -123,6 +123,16 @@ def test_a_folder_of_folders():
     assert contents(load("data")) == {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
 
 
+def test_a_folder_of_files_and_folders():
+    lines("data/train/a.txt", ["a", "b"])
+    lines("data/train/._a.txt", ["hidden"])
+    lines("data/valid.txt", ["c"])
+    lines("data/test.txt", ["d"])
+    assert contents(load("data")) == {"train": ["a", "b"], "validation": ["c"], "test": ["d"]}
+    lines("data/train.txt", ["e"])
+    assert error("data") == "data.source: data has both a file and a folder for train; keep one of them"
+
+
 def test_files_of_a_folder_that_are_not_read_are_named(caplog):
     for name in ("train", "valid", "test", "extra"):
         lines(f"data/{name}.txt", [name])

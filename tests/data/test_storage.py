@@ -1,47 +1,103 @@
-"""Texts on disk: exact, without blank ones, written once for a key."""
+"""What is kept on disk: parts of a corpus, values, tokenizers."""
 
+import json
+import subprocess
+import sys
+
+import numpy as np
 import pytest
+from datasets import Dataset
 
-from textvae.data import storage
-from textvae.data.storage import store
-
-
-def untouchable():
-    raise AssertionError("read again")
-    yield
-
-
-@pytest.mark.parametrize("at_once", [1, 2, 10_000])
-@pytest.mark.parametrize("characters", [3, 1 << 24])
-def test_rows_come_back_in_order_without_blank_ones(monkeypatch, at_once, characters):
-    monkeypatch.setattr(storage, "TEXTS", at_once)
-    monkeypatch.setattr(storage, "CHARACTERS", characters)
-    rows = [{"text": text, "label": label} for text, label in zip(["a", "", "bb", "山🙂", ""], "uvwxy", strict=True)]
-    rows.append({"text": "c", "label": None})
-    texts, blank = store(iter(rows), True, ["order", at_once, characters], "train")
-    assert texts.to_list() == [row for row in rows if row["text"]]
-    assert blank == 2
-    again, blank = store(untouchable(), True, ["order", at_once, characters], "train")
-    assert again.to_list() == texts.to_list()
-    assert blank == 2
+from textvae.data import corpus as corpus_module
+from textvae.data import encoding, storage
+from textvae.data.config import DataConfig
+from textvae.data.corpus import load_corpus
+from textvae.data.encoding import kept_tokenizer
+from textvae.data.storage import cut, remembered, store
+from textvae.tokenization import TokenizerConfig, make_tokenizer
 
 
-def test_another_key_is_another_corpus():
-    for key in (["a", 1], ["a", 2], ["a", (1,)]):
-        texts, _ = store([{"text": repr(key)}], False, key, "train")
-        assert texts.to_list() == [{"text": repr(key)}]
+@pytest.fixture
+def stored(monkeypatch, tmp_path):
+    """Fifty labelled texts on disk, in batches of seven."""
+    monkeypatch.setattr(storage, "TEXTS", 7)
+    rows = ({"text": f"text {i}", "label": None if i % 3 else str(i)} for i in range(50))
+    return store(rows, True, [str(tmp_path)], "train")[0]
 
 
-def test_no_rows():
-    texts, blank = store([], True, "nothing", "train")
-    assert (len(texts), texts.column_names, blank) == (0, ["text", "label"], 0)
+def test_parts(stored):
+    """Every row once, with its label, in the order in which it stood; the choice is a permutation's."""
+    parts = cut(stored, {"validation": 5, "test": 9}, "train", 3)
+    assert {name: len(part) for name, part in parts.items()} == {"validation": 5, "test": 9, "train": 36}
+    order = np.random.default_rng(3).permutation(50)
+    chosen = {"validation": order[:5], "test": order[5:14], "train": order[14:]}
+    for name, part in parts.items():
+        assert part.to_list() == [stored[int(i)] for i in sorted(chosen[name])]
+        assert part.cache_files
 
 
-def test_a_failure_leaves_nothing_that_looks_whole():
-    def rows():
-        yield {"text": "a"}
-        raise ValueError("broken")
+def test_parts_are_written_once(stored, monkeypatch):
+    first = cut(stored, {"test": 9}, "train", 0)
+    monkeypatch.setattr(storage, "_write_some", lambda *_: pytest.fail("written again"))
+    second = cut(stored, {"test": 9}, "train", 0)
+    assert {name: part._fingerprint for name, part in first.items()} == {
+        name: part._fingerprint for name, part in second.items()
+    }
+    assert second["test"].to_list() == first["test"].to_list()
 
-    with pytest.raises(ValueError, match="broken"):
-        store(rows(), False, "failure", "train")
-    assert store([{"text": "b"}], False, "failure", "train")[0].to_list() == [{"text": "b"}]
+
+def test_a_value_is_computed_once(tmp_path):
+    calls = []
+    key = [str(tmp_path)]
+    assert remembered(key, "numbers", lambda: calls.append(1) or [1, 2]) == [1, 2]
+    assert remembered(key, "numbers", lambda: calls.append(1) or [1, 2]) == [1, 2]
+    assert remembered([*key, "other"], "numbers", lambda: calls.append(1) or [3]) == [3]
+    assert len(calls) == 2
+
+
+def test_another_process_finds_what_is_kept(corpus_file):
+    """The same fingerprints, so that nothing is read, cut, counted or tokenised twice."""
+    program = (
+        "import sys, json; from textvae.data.config import DataConfig; from textvae.data.corpus import load_corpus;"
+        "splits = load_corpus(DataConfig(source=sys.argv[1])).splits;"
+        "print(json.dumps({name: split._fingerprint for name, split in splits.items()}))"
+    )
+    printed = [
+        subprocess.run([sys.executable, "-c", program, str(corpus_file)], capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    first, second = (json.loads(done.stdout.splitlines()[-1]) for done in printed)
+    assert first == second
+    here = load_corpus(DataConfig(source=str(corpus_file))).splits
+    assert first == {name: split._fingerprint for name, split in here.items()}
+
+
+def test_what_is_put_aside_has_a_limit(monkeypatch, tmp_path):
+    monkeypatch.setattr(corpus_module, "MOST_PUT_ASIDE", 4)
+    (tmp_path / "texts.txt").write_text("".join(f"text {i}\n" for i in range(300)))
+    splits = load_corpus(DataConfig(source=str(tmp_path / "texts.txt"), validation_size=0.2, test_size=0.01)).splits
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [293, 4, 3]
+
+
+KINDS = {
+    "word": {},
+    "char": {},
+    "bpe": {"vocab_size": 300},
+    "unigram": {"vocab_size": 300},
+    "sentencepiece": {"vocab_size": 320},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kept_tokenizer_is_the_one_that_was_trained(kind, texts, monkeypatch):
+    config, train = TokenizerConfig(kind=kind, **KINDS[kind]), Dataset.from_dict({"text": texts})
+    fresh, first = make_tokenizer(config, texts), kept_tokenizer(config, train)
+    monkeypatch.setattr(encoding, "make_tokenizer", lambda *_: pytest.fail("trained again"))
+    second = kept_tokenizer(config, train)
+    probes = [*texts[:5], "<eos> is a text", "Zażółć 山水 🙂", "a\nb  c"]
+    for tokenizer in (first, second):
+        assert tokenizer.get_vocab() == fresh.get_vocab()
+        assert tokenizer(probes)["input_ids"] == fresh(probes)["input_ids"]
+        assert tokenizer.special_tokens_map == fresh.special_tokens_map
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        kept_tokenizer(config, Dataset.from_dict({"text": texts[:-1]}))

@@ -109,3 +109,35 @@ def test_tied_weight_gets_both_gradients():
         for function in (token_nll, reference)
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_softcap(frozen):
+    """Logits held within bounds, as Gemma 2 holds them, in value and gradient."""
+    features, weight, bias, targets = problem(CHUNK + 9)
+    incoming = INCOMING["random"](len(features))
+    wanted = [features] if frozen else [features, weight, bias]
+    args = [features, weight.detach(), bias.detach()] if frozen else [features, weight, bias]
+    ours = token_nll(*args, targets, softcap=3.0)
+    logits = 3.0 * torch.tanh(F.linear(*args) / 3.0)
+    theirs = F.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    for a, b in zip(*(torch.autograd.grad(nll, wanted, incoming) for nll in (ours, theirs)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_a_frozen_layer_under_autocast():
+    features, weight, bias, targets = problem(CHUNK + 9)
+    incoming = INCOMING["random"](len(features))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = token_nll(features, weight.detach(), bias.detach(), targets)
+    exact = reference(features, weight, bias, targets)
+    a, b = (torch.autograd.grad(nll, features, incoming)[0] for nll in (ours, exact))
+    assert (a - b).norm() < 0.02 * b.norm()
+
+
+def test_nothing_is_computed_for_a_gradient_that_nobody_wants(monkeypatch):
+    monkeypatch.setattr(cross_entropy, "_residual", lambda *_: pytest.fail("a residual"))
+    args = problem(CHUNK + 3)
+    with torch.no_grad():
+        torch.testing.assert_close(token_nll(*args), reference(*args), rtol=1e-4, atol=1e-5)
