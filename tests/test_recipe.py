@@ -512,7 +512,10 @@ def test_the_recipes_of_remedies_share_the_model_of_their_base():
     remedies = [path for path in CONFIGS if path.stem.startswith("ptb_lstm_lstm_")]
     assert len(remedies) >= 7
     for path in remedies:
-        assert load_recipe(path).model == plain.model, path.stem
+        model = load_recipe(path).model
+        if path.stem.endswith("batch_norm"):  # which is a key of the posterior
+            model["latent"]["posterior"]["batch_norm"] = None
+        assert model == plain.model, path.stem
 
 
 def test_another_kind_of_a_part_stands_for_itself():

@@ -280,9 +280,9 @@ def _apply(values: dict[str, Any], override: str, named: set[str]) -> str:
             raise ValueError(f"{key}: {'.'.join(path[:depth])} is {one_line(repr(inner), 80)}, which has no keys")
         place[part] = place = dict(inner or {})
     value = _value(text, key in VERBATIM)
-    family = path[-1] if path and last == "kind" else None
-    if family in DEFAULT_KINDS and place.get("kind", DEFAULT_KINDS[family]) != value:
-        prefix = ".".join(path)
+    family, prefix = (path[-1], ".".join(path)) if path and last == "kind" else (None, "")
+    # A whole part that an override has put there has nothing of the recipe's.
+    if family in DEFAULT_KINDS and place.get("kind", DEFAULT_KINDS[family]) != value and prefix not in named:
         for name in [name for name in place if not _any_under(f"{prefix}.{name}", named)]:
             del place[name]
     place[last] = value

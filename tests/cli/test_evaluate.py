@@ -150,10 +150,12 @@ def test_a_curve_of_a_single_sample(textvae, run):
         (["model.latent.size=0"], ["--refine", "2"], "--refine: this run is a plain language model"),
     ],
 )
-def test_what_a_run_cannot_be_asked_is_told_first(textvae, run, tmp_path, monkeypatch, changed, arguments, message):
+def test_what_a_run_cannot_be_asked_is_told_first(
+    textvae, run, tmp_path_factory, monkeypatch, changed, arguments, message
+):
     source = load_run_recipe(run, []).data.source
     short = ["training.max_steps=2", "objective.free_bits=0"]
-    folders = {}
+    folders, tmp_path = {}, tmp_path_factory.mktemp("asked")
     for name, overrides in (("run", changed), ("LM", ["model.latent.size=0"])):
         folders[name] = train_tiny(tiny_recipe(source, tmp_path / name, *short, *overrides)).folder
     monkeypatch.setattr("textvae.evaluation.run.evaluate_split", lambda *_, **__: pytest.fail("too late"))

@@ -84,7 +84,7 @@ KINDS = {
     "char": {},
     "bpe": {"vocab_size": 300},
     "unigram": {"vocab_size": 300},
-    "sentencepiece": {"vocab_size": 320},
+    "sentencepiece": {"vocab_size": 300},
 }
 
 

@@ -254,7 +254,7 @@ def test_what_z_tells(told, recipe, knows, where, only):
     assert found["only_first_words_and_length"] is only
     if only:
         assert parts["other_words"] == pytest.approx(0, abs=1e-3)
-        assert found["findings"][2].startswith("Reconstruction comes only from the first 3 words and the length")
+        assert found["findings"][2].startswith("Reconstruction comes only from the first 3 tokens and the length")
         assert any("model.encoder.pooling" in line for line in found["advice"])
 
 

@@ -90,5 +90,12 @@ def test_it_ends_at_an_evaluation(make_trainer, monkeypatch):  # noqa: F811
 
 
 def test_needs_a_posterior(make_trainer):  # noqa: F811
-    with pytest.raises(ValueError, match=r"training\.aggressive: true needs a posterior"):
-        make_trainer(aggressive=True, latent_size=0)
+    with pytest.raises(ValueError, match=r"training\.aggressive: true needs a posterior with a density"):
+        make_trainer(aggressive=True, posterior="deterministic")
+
+
+def test_a_language_model_has_no_encoder_to_train_ahead(make_trainer):  # noqa: F811
+    trainer = make_trainer(aggressive=True, latent_size=0)
+    trainer.train()
+    assert trainer.state.global_step == 4
+    assert not any("inner_updates" in row for row in trainer.state.log_history)

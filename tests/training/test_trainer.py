@@ -32,11 +32,18 @@ def make_trainer(tmp_path, tokenizer, sentences):
     gc.freeze()
 
     def build(
-        objective=None, latent_size=4, dropout=0.0, cls=TextVAETrainer, callbacks=None, evaluate_on=None, **given
+        objective=None,
+        latent_size=4,
+        posterior="gaussian",
+        dropout=0.0,
+        cls=TextVAETrainer,
+        callbacks=None,
+        evaluate_on=None,
+        **given,
     ) -> TextVAETrainer:
         torch.manual_seed(0)
         decoder = PART | {"dropout": dropout, "word_dropout": dropout}
-        latent = {"size": latent_size}
+        latent = {"size": latent_size, "posterior": posterior}
         model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), encoder=PART, latent=latent, decoder=decoder))
         args = {
             "max_steps": 4,

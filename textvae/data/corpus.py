@@ -105,7 +105,7 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
     path = Path(os.path.expanduser(source))
     if path.is_dir():
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-        texts = [entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES]
+        texts = [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
         files, folders = _by_split(texts), _by_folder(entries)
         found = folders | files
         twice = sorted(files.keys() & folders.keys())

@@ -38,19 +38,19 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
-        batches = len(self.lengths) // self.batch_size
-        order = self._numbers(self._sorted_in_windows(random, batches * self.batch_size))
+        order = self._sorted_in_windows(random)
+        batches = len(order) // self.batch_size
+        order = self._numbers(order)
         for batch in random.permutation(batches):
             yield from order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
         yield from order[batches * self.batch_size :].tolist()
 
-    def _sorted_in_windows(self, random: np.random.Generator, whole: int) -> np.ndarray:
-        """A random order whose first `whole` rows are sorted by length in windows; the rest is of any length."""
+    def _sorted_in_windows(self, random: np.random.Generator) -> np.ndarray:
         order = random.permutation(len(self.lengths))
         window = WINDOW * self.batch_size
-        for start in range(0, whole, window):
-            part = order[start : min(start + window, whole)]
-            order[start : start + len(part)] = part[np.argsort(self.lengths[part], kind="stable")]
+        for start in range(0, len(order), window):
+            part = order[start : start + window]
+            order[start : start + window] = part[np.argsort(self.lengths[part], kind="stable")]
         return order
 
     def _numbers(self, order: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ class TokenBatches(LengthGroupedSampler):
         """Rows in order, where batches begin, and in which turn they come; worked out once an epoch."""
         if self._planned is None or self._planned[0] != self.epoch:
             random = np.random.default_rng((self.seed, self.epoch))
-            order = self._sorted_in_windows(random, len(self.lengths))
+            order = self._sorted_in_windows(random)
             cuts = self._cuts(order)
             self._planned = (self.epoch, (order, cuts, random.permutation(len(cuts))))
         return self._planned[1]

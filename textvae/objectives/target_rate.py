@@ -80,8 +80,8 @@ class TargetRate(Objective):
         self.updates += 1
         self.training_rate.lerp_(rate.detach().to(self.training_rate), torch.clamp(1 / self.updates, min=NEWEST))
         self.multiplier += self.config.multiplier_learning_rate * (self.target - rate.detach())
-        # A weight of the rate above 2 would take long to come back from, once the rate is lower than asked for.
-        lowest = 0.0 if self.config.constraint == "at_least" else -1.0
+        # A weight of the rate above 5 would take long to come back from, once the rate is lower than asked for.
+        lowest = 0.0 if self.config.constraint == "at_least" else -4.0
         self.multiplier.clamp_(lowest, 1.0)
 
     def after_evaluation(self, rate: float) -> None:
