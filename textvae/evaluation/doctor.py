@@ -258,7 +258,8 @@ def _share_farther(samples: Tensor, own: Tensor, reference: Tensor) -> float:
 
 def _number(value) -> float | None:
     """A number for JSON; None for what is undefined."""
-    return float(value) if math.isfinite(value) else None
+    value = float(value.detach() if isinstance(value, Tensor) else value)
+    return value if math.isfinite(value) else None
 
 
 def findings(found: dict[str, Any]) -> list[str]:
