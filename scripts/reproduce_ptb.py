@@ -181,9 +181,11 @@ class Trial:
         return [train, runs.command(*self.evaluation)]
 
 
-def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
-    """Adds a finished trial to the file of results, which it returns."""
+def record(trial: Trial, file: Path, new: bool) -> dict[str, dict[str, Any]]:
+    """Adds a finished trial to the file of results, which it returns; an old one keeps its date and machine."""
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if trial.folder.name in known and not new:
+        return known
     figures, machine = runs.figures(trial.folder, "test"), hardware()
     entry = {key: figures.get(key) for key, _ in COLUMNS}
     entry |= {key: machine[key] for key in ("date", "cpu", "threads", "torch")}
@@ -270,12 +272,13 @@ def main() -> None:
     for name in args.rows:
         for seed in range(args.seeds):
             trial = Trial(name, seed, args.fast, args.data, args.output_dir)
+            new = not trial.finished
             try:
                 trial.run()
             except SystemExit:  # its message is on the terminal; the other rows do not depend on it
                 failed.append(trial.folder.name)
                 continue
-            known = record(trial, args.results.with_suffix(".json"))
+            known = record(trial, args.results.with_suffix(".json"), new)
             args.results.write_text(report(list(known.values())), encoding="utf-8")
     print(f"\n{args.results} after {(time.time() - start) / 60:.0f} minutes")
     if failed:

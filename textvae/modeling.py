@@ -83,9 +83,14 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         parts = {name: part for name, part in self.named_children() if hasattr(part, "base_weights")}
         return {name: names for name, part in parts.items() if (names := part.base_weights())}
 
+    @property
+    def left_out(self) -> set[str]:
+        """The same weights by their names in this model."""
+        return {f"{part}.backbone.{name}" for part, names in self.base_weights().items() for name in names}
+
     def save_pretrained(self, save_directory, state_dict=None, **kwargs) -> None:
-        """As in transformers, but for the weights named by `base_weights`."""
-        left_out = {f"{part}.backbone.{name}" for part, names in self.base_weights().items() for name in names}
+        """As in transformers, but for the weights that are left out."""
+        left_out = self.left_out
         if left_out:
             weights = self.state_dict() if state_dict is None else state_dict
             state_dict = {name: weight for name, weight in weights.items() if name not in left_out}
@@ -101,7 +106,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         hub = {key: kwargs[key] for key in ("token", "cache_dir", "local_files_only") if key in kwargs}
         for part, names in model.base_weights().items():
             getattr(model, part).load_weights(names, **hub)
-            info["missing_keys"] = set(info["missing_keys"]) - {f"{part}.backbone.{name}" for name in names}
+        info["missing_keys"] = set(info["missing_keys"]) - model.left_out
         return (model, info) if output_loading_info else model
 
     def activation_checkpointing_enable(self, activation_checkpointing_kwargs=None, **options) -> None:

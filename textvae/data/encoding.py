@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import chain
@@ -22,7 +19,7 @@ from transformers import AutoTokenizer
 
 from textvae.data.corpus import Corpus, text_batches
 from textvae.data.files import clean
-from textvae.data.storage import place_of
+from textvae.data.storage import kept_folder
 from textvae.tokenization import TokenizerConfig, make_tokenizer, special
 
 COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
@@ -68,14 +65,12 @@ def kept_tokenizer(config: TokenizerConfig, train: Dataset):
         return make_tokenizer(config, [])
     code = [file.read_bytes() for file in sorted(Path(special.__file__).parent.glob("*.py"))]
     made_by = [code, *(package.__version__ for package in (tokenizers, transformers, sentencepiece))]
-    folder = place_of([config.model_dump(), train._fingerprint, made_by], "tokenizer")
-    if not (folder / "tokenizer_config.json").is_file():
-        tokenizer = make_tokenizer(config, chain.from_iterable(text_batches(train)))
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            tokenizer.save_pretrained(Path(scratch) / folder.name)
-            with contextlib.suppress(OSError):  # another process was faster
-                os.replace(Path(scratch) / folder.name, folder)
-    return AutoTokenizer.from_pretrained(folder)
+
+    def fill(folder: Path) -> None:
+        make_tokenizer(config, chain.from_iterable(text_batches(train))).save_pretrained(folder)
+
+    key = [config.model_dump(), train._fingerprint, made_by]
+    return AutoTokenizer.from_pretrained(kept_folder(key, "tokenizer", fill))
 
 
 def encode_texts(texts: list[str], tokenizer, encoder_tokenizer=None) -> Dataset:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -65,6 +64,22 @@ def remembered(key: object, what: str, compute: Callable[[], Any]) -> Any:
     return json.loads(file.read_text())
 
 
+def kept_folder(key: object, what: str, fill: Callable[[Path], None]) -> Path:
+    """A folder that is filled once; it is there whole or not at all."""
+    folder = place_of(key, what)
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            draft = Path(scratch) / folder.name
+            draft.mkdir()
+            fill(draft)
+            try:
+                os.replace(draft, folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
+    return folder
+
+
 def cut(texts: Dataset, sizes: dict[str, int], rest: str, seed: int) -> dict[str, Dataset]:
     """Divides texts at random, each part in a table of its own, in the order in which its texts stood.
 
@@ -74,22 +89,19 @@ def cut(texts: Dataset, sizes: dict[str, int], rest: str, seed: int) -> dict[str
         rest: name of the part that gets all others.
         seed: of the choice.
     """
-    folder = place_of([texts._fingerprint, sizes, rest, seed], "parts")
     names = [*sizes, rest]
-    if not folder.is_dir():
+
+    def fill(folder: Path) -> None:
         part_of = np.full(len(texts), len(sizes), dtype=np.int8)
         order, start = np.random.default_rng(seed).permutation(len(texts)), 0
         for number, size in enumerate(sizes.values()):
             part_of[order[start : start + size]] = number
             start += size
         del order
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            draft = Path(scratch) / folder.name
-            draft.mkdir()
-            for number, name in enumerate(names):
-                _write_some(draft / f"{name}.arrow", texts, part_of == number)
-            with contextlib.suppress(OSError):  # another process was faster
-                os.replace(draft, folder)
+        for number, name in enumerate(names):
+            _write_some(folder / f"{name}.arrow", texts, part_of == number)
+
+    folder = kept_folder([texts._fingerprint, sizes, rest, seed], "parts", fill)
     return {name: Dataset.from_file(str(folder / f"{name}.arrow")) for name in names}
 
 

@@ -41,6 +41,10 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
         return value
 
 
+# How large what a z of size 1 gives is at first, in sizes of the word vectors that it stands before or is added to.
+WAYS_IN = {"prefix": 1.0, "latent_embedding": 0.3}
+
+
 class PretrainedState:
     """Keys and values of z and of the tokens read so far, in the shape that `generate` expects of a cache."""
 
@@ -62,7 +66,7 @@ class PretrainedState:
 class BackboneDecoder(PretrainedPart, Decoder):
     """What decoders around a pretrained model share: its vocabulary, its softmax layer, the state.
 
-    A subclass gives `embedding`, `own_bias` (of the softmax, or None), `both_logits`, `scale_ways_in` and `forward`.
+    A subclass gives `embedding`, `softmax_bias`, `both_logits` and `forward`.
 
     Args:
         config: its configuration.
@@ -83,11 +87,6 @@ class BackboneDecoder(PretrainedPart, Decoder):
         return self.backbone.get_output_embeddings().weight
 
     @property
-    def softmax_bias(self) -> Tensor | None:
-        """(V,), or None where the model has none."""
-        return self.own_bias
-
-    @property
     def max_tokens(self) -> int | None:
         """Longest text that it can read, prefix not counted; None for any."""
         positions = getattr(self.backbone.config.get_text_config(decoder=True), "max_position_embeddings", None)
@@ -105,7 +104,9 @@ class BackboneDecoder(PretrainedPart, Decoder):
             self.check_family()
             with torch.no_grad():  # what the layer gives, which some families scale
                 some = self.embedding(torch.arange(min(1000, self.embedding.num_embeddings)))
-            self.scale_ways_in(float(some.std()))
+                for name in (name for name in WAYS_IN if hasattr(self, name)):
+                    std = WAYS_IN[name] * float(some.std()) * self.latent_size**-0.5
+                    nn.init.normal_(getattr(self, name).weight, std=std)
 
     @torch.no_grad()
     def check_family(self) -> None:
@@ -191,21 +192,13 @@ class PretrainedDecoder(BackboneDecoder):
         self.inject = inject
         return self.backbone(ids).logits.float(), ours
 
-    @torch.no_grad()
-    def scale_ways_in(self, size: float) -> None:
-        """Prefix tokens start as large as word vectors, what is added to these a third as large (for z of size 1)."""
-        for name, share in (("prefix", 1.0), ("embedding", 0.3)):
-            if name in self.inject:
-                layer = self.prefix if name == "prefix" else self.latent_embedding
-                nn.init.normal_(layer.weight, std=share * size * self.latent_size**-0.5)
-
     @property
     def embedding(self) -> nn.Embedding:
         """The backbone's word vectors."""
         return self.backbone.get_input_embeddings()
 
     @property
-    def own_bias(self) -> Tensor | None:
+    def softmax_bias(self) -> Tensor | None:
         """(V,) of the softmax layer, or None."""
         return getattr(self.backbone.get_output_embeddings(), "bias", None)
 

@@ -76,7 +76,7 @@ class Seq2SeqDecoder(BackboneDecoder):
         return self.backbone.get_decoder().get_input_embeddings()
 
     @property
-    def own_bias(self) -> Tensor | None:
+    def softmax_bias(self) -> Tensor | None:
         """(V,) or None; BART keeps it apart from the softmax layer."""
         bias = getattr(self.backbone, "final_logits_bias", None)
         return None if bias is None else bias[0]
@@ -87,12 +87,6 @@ class Seq2SeqDecoder(BackboneDecoder):
         tokens = self.latent_tokens(z).view(len(z), -1, self.size) if self.latent_size else z.new_zeros(2, 1, self.size)
         theirs = self.backbone(decoder_input_ids=ids, encoder_outputs=(tokens,)).logits.float()
         return theirs, self.logits(self(ids, z).features)
-
-    @torch.no_grad()
-    def scale_ways_in(self, size: float) -> None:
-        """What is added to word vectors starts a third as large as they are, for z of size 1."""
-        if self.latent_size and "embedding" in self.config.inject:
-            nn.init.normal_(self.latent_embedding.weight, std=0.3 * size * self.latent_size**-0.5)
 
     def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:
         """Reads input ids.

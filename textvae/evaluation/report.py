@@ -172,13 +172,12 @@ def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:
 
 def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], chinese: bool, advance) -> dict[str, Any]:
     hypotheses: list[list[int]] = [[]] * len(texts)
-    config = vae.generation_config(
-        do_sample=False, num_beams=1, allow_unknown=True, repetition_penalty=1.0, no_repeat_ngram_size=0
-    )
+    greedy = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
     for index in length_sorted_batches([len(row) for row in ids]):
         for start in range(0, len(index), BATCH):
             rows = index[start : start + BATCH].tolist()
-            config.max_new_tokens = min(max(len(ids[row]) for row in rows) + 5, vae.model.decoder.max_tokens or 10**9)
+            longest = max(len(ids[row]) for row in rows) + 5
+            config = vae.generation_config(max_new_tokens=longest, allow_unknown=True, **greedy)
             out = vae.model.generate(
                 z=mu[rows].to(vae.model.device), generation_config=config, custom_generate=decode_rows
             )

@@ -23,7 +23,6 @@ from textvae.evaluation.refine import refined_bound
 from textvae.evaluation.report import evaluate_split, tokenizer_for_bleu
 from textvae.evaluation.similarity import mauve
 from textvae.evaluation.text import is_chinese
-from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import TextVAE
 from textvae.recipe import Recipe, make_recipe, read_sections
 from textvae.validation import suggest
@@ -108,7 +107,6 @@ def evaluate_run(
             )
     recipe = load_run_recipe(folder, overrides)
     transformers_logging.disable_progress_bar()
-    keep_freed_memory()
     vae = TextVAE.from_pretrained(folder)
     corpus = load_corpus(recipe.data)
     train = _training_texts(folder) if overrides else corpus.splits["train"]

@@ -299,20 +299,20 @@ def _init_from(model: TextVAEModel, run: Path) -> None:
     if not file.is_file():
         raise ValueError(f"training.init_from: {run} is not a finished run: it has no model.safetensors")
     own, given = model.state_dict(), load_file(file)
-    for part, names in model.base_weights().items():
-        for name in (f"{part}.backbone.{name}" for name in names):
-            if name in given and not torch.equal(own[name], given[name]):
-                raise ValueError(
-                    f"model.{part}.save_base: false is not allowed with training.init_from: {run} has changed {name}, "
-                    "which would then be read from where it was pretrained"
-                )
+    left_out = model.left_out
+    for name in sorted(left_out & given.keys()):
+        if not torch.equal(own[name], given[name]):
+            part = name.split(".")[0]
+            raise ValueError(
+                f"model.{part}.save_base: false is not allowed with training.init_from: {run} has changed {name}, "
+                "which would then be read from where it was pretrained"
+            )
     fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise ValueError(f"training.init_from: no part of {run} has the shape of this model")
     model.load_state_dict(fitting, strict=False)
     places = {own[name].data_ptr() for name in fitting}  # tied weights have several names
-    base = {f"{part}.backbone.{name}" for part, names in model.base_weights().items() for name in names}
-    fresh = sorted(name for name in own if own[name].data_ptr() not in places and name not in base)
+    fresh = sorted(name for name in own if own[name].data_ptr() not in places and name not in left_out)
     logger.info("%d of %d tensors come from %s", len(fitting), len(own), run)
     if fresh:
         logger.warning("these parts start anew: %s", ", ".join(fresh))
