@@ -13,11 +13,12 @@ D, V = 4, 40
 SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(("memory", "prefix", "embedding"), n)]
 
 
-def make(family, inject=("memory", "embedding"), latent_size=D, vocab_size=V, **keys):
+def make(family, inject=("memory", "embedding"), latent_size=D, vocab_size=V, eos_token_id=2, **keys):
     torch.manual_seed(0)
     decoder = {"kind": "pretrained", "name": "none", "architecture": DECODERS[family], "inject": inject} | keys
     config = TextVAEConfig(
         vocab_size=vocab_size,
+        eos_token_id=eos_token_id,
         encoder={"kind": "recurrent", "embedding_size": 12, "hidden_size": 10},
         latent={"size": latent_size},
         decoder=decoder,
@@ -85,6 +86,14 @@ def test_generation_equals_an_argmax_loop(family, z):
         ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], 1)
     generated = model.generate(z=z, do_sample=False, max_new_tokens=steps, eos_token_id=None)
     assert torch.equal(generated, ids)
+
+
+@pytest.mark.parametrize("train", ["none", "last"])
+def test_an_end_of_text_that_would_not_be_learnt_is_refused(train):
+    with pytest.raises(ValueError, match=r"model\.decoder\.train: \w+ leaves word vectors .* take train: all"):
+        make("llama", vocab_size=V + 1, eos_token_id=V, train=train)
+    make("llama", vocab_size=V + 1, eos_token_id=V, train="all")
+    make("llama", vocab_size=V + 1, eos_token_id=2, train=train)
 
 
 @pytest.mark.parametrize("family", DECODERS)

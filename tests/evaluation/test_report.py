@@ -35,6 +35,8 @@ DOCUMENTED = [
     "mutual_information_sentences",
     "marginal_kl",
     "active_units",
+    "mu_variance_per_dimension",
+    "rate_per_dimension",
     "latent_size",
     "reconstruction_bleu",
     "token_accuracy",
@@ -56,6 +58,8 @@ LATENT = [
     "mutual_information_sentences",
     "marginal_kl",
     "active_units",
+    "mu_variance_per_dimension",
+    "rate_per_dimension",
 ]
 RECONSTRUCTION = ["reconstruction_bleu", "token_accuracy", "exact_match", "bleu_signature"]
 
@@ -77,7 +81,16 @@ def test_keys(metrics):
     assert sorted(KEYS) == sorted(DOCUMENTED)
     assert list(metrics) == list(KEYS)
     assert not [key for key, value in metrics.items() if value is None]
-    assert all(math.isfinite(value) for value in metrics.values() if not isinstance(value, str))
+    assert all(math.isfinite(value) for value in metrics.values() if not isinstance(value, str | list))
+
+
+def test_each_dimension(metrics):
+    """The rates add up to the rate, and the variances are what active units are counted from."""
+    rates, variances = metrics["rate_per_dimension"], metrics["mu_variance_per_dimension"]
+    assert len(rates) == len(variances) == metrics["latent_size"]
+    assert sum(rates) == pytest.approx(metrics["rate"], rel=1e-5)
+    assert min(rates) >= 0
+    assert sum(variance > 0.01 for variance in variances) == metrics["active_units"]
 
 
 def test_counts(metrics, dataset, trained):

@@ -176,7 +176,12 @@ def pretrained(make: str, texts: list[str]) -> PreTrainedTokenizerFast:
         return BertTokenizerFast(tokenizer_object=backend)
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    special = {"gpt2": ["<|endoftext|>"], "bare": [], "shared": ["<s>", "</s>", "<unk>"]}[make]
+    special = {
+        "gpt2": ["<|endoftext|>"],
+        "bare": [],
+        "shared": ["<s>", "</s>", "<unk>"],
+        "t5": ["<pad>", "</s>", "<unk>"],
+    }[make]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(
         texts,
@@ -185,7 +190,9 @@ def pretrained(make: str, texts: list[str]) -> PreTrainedTokenizerFast:
     if make == "gpt2":
         return GPT2TokenizerFast(tokenizer_object=backend)
     roles = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **(roles if make == "shared" else {}))
+    if make == "t5":
+        roles = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **({} if make == "bare" else roles))
 
 
 @pytest.mark.parametrize(
@@ -195,6 +202,7 @@ def pretrained(make: str, texts: list[str]) -> PreTrainedTokenizerFast:
         ("gpt2", "<|endoftext|>", "<|endoftext|>", "<pad>", "<unk>", 2),
         ("bare", "<bos>", "<eos>", "<pad>", "<unk>", 4),
         ("shared", "<s>", "</s>", "<pad>", "<unk>", 1),
+        ("t5", "<pad>", "</s>", "</s>", "<unk>", 0),  # whose decoder starts with padding
     ],
 )
 def test_pretrained(make, bos, eos, pad, unk, new, texts, tmp_path):

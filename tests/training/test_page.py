@@ -5,11 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-import torch
 
 from textvae.training.page import report_page
 
-METRICS = {"split": "validation", "nll": 12.34567, "rate": None, "sentences": 7}
+METRICS = {"split": "validation", "nll": 12.34567, "rate": None, "rate_per_dimension": [0.1, 2.0], "sentences": 7}
 HISTORY = [
     {"step": 1, "loss": 9.0, "distortion": 8.0, "rate": 1.0, "beta": 0.5},
     {"step": 2, "eval_nll": 9.0, "eval_distortion": 7.0, "eval_rate": 2.0, "eval_active_units": 3},
@@ -44,7 +43,6 @@ def page(**changes):
         "title": "run",
         "metrics": METRICS,
         "history": HISTORY,
-        "rate_per_dimension": torch.tensor([0.1, 2.0]),
         "samples": ["a sample", "two\nlines"],
         "reconstructions": [("a text", "a copy")],
         "path": ("first", "last", ["one", "two", "three"]),
@@ -77,7 +75,8 @@ def test_says_everything():
     text = Page(page()).text
     for words in ("run", "nll", "12.3457", "sentences", "two\nlines", "a text", "a copy", "first", "last", "three"):
         assert words in text
-    assert "rate" not in text  # which is null
+    assert not re.search(r"\brate\b", text)  # which is null
+    assert "0.1000 to 2.0000, mean 1.0500" in text
 
 
 def test_texts_are_no_markup():
@@ -87,11 +86,12 @@ def test_texts_are_no_markup():
 
 
 @pytest.mark.parametrize("history", [[], HISTORY[:1], HISTORY[1:]])
-@pytest.mark.parametrize("rate_per_dimension", [None, torch.tensor([1.0])])
+@pytest.mark.parametrize("rate_per_dimension", [None, [1.0]])
 def test_panels_without_numbers_are_left_out(history, rate_per_dimension):
     """A short run has no evaluation yet, a language model no rate."""
-    source = page(history=history, rate_per_dimension=rate_per_dimension, reconstructions=[], path=None)
+    metrics = METRICS | {"rate_per_dimension": rate_per_dimension}
+    source = page(history=history, metrics=metrics, reconstructions=[], path=None)
     text = Page(source).text
     assert "Reconstructions" not in text
     assert "Interpolation" not in text
-    assert ("<img" in source) is bool(history or rate_per_dimension is not None)
+    assert ("<img" in source) is bool(history or rate_per_dimension)

@@ -131,10 +131,12 @@ def print_json(value: Any) -> None:
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """The numbers that are defined as a table on stdout."""
+    from textvae.evaluation.report import in_words
+
     shown = {key: value for key, value in metrics.items() if value is not None}
     width = max(len(key) for key in shown) + 2
     for key, value in shown.items():
-        print(f"{key:<{width}}{f'{value:.4f}' if isinstance(value, float) else value}")
+        print(f"{key:<{width}}{in_words(value)}")
 
 
 def indent(text: str, mark: str) -> str:

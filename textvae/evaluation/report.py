@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ KEYS = (
     "mutual_information_sentences",
     "marginal_kl",
     "active_units",
+    "mu_variance_per_dimension",
+    "rate_per_dimension",
     "latent_size",
     "reconstruction_bleu",
     "token_accuracy",
@@ -61,7 +64,8 @@ class Evaluation:
     """What evaluating a split leaves: the numbers, and what others derive theirs from.
 
     Args:
-        metrics: a flat mapping with the keys of KEYS; what is undefined for this model is None.
+        metrics: a flat mapping with the keys of KEYS, lists where a number has a value a dimension; what is undefined
+            for this model is None.
         bound: of each text.
         iw_nll: (N,) nats, importance-weighted.
     """
@@ -147,6 +151,9 @@ def evaluate_split(
     chinese = is_chinese(texts[:100])
     if latent:
         metrics["active_units"] = active_units(bound.mu, model.posterior.support)
+        metrics["mu_variance_per_dimension"] = bound.mu.double().var(0).tolist() if n > 1 else None
+        if bound.rate_per_dimension is not None:
+            metrics["rate_per_dimension"] = bound.rate_per_dimension.tolist()
         if bound.rate is not None:
             metrics |= {"rate": _mean(bound.rate), **latent_information(bound, seed)}
         metrics |= _reconstruction(vae, bound.mu, texts, ids, chinese, advance("reconstruction"))
@@ -219,6 +226,13 @@ def _mean(values: torch.Tensor) -> float:
 
 def _exp(x: float) -> float | None:
     return math.exp(x) if x < 700 else None
+
+
+def in_words(value: Any) -> str:
+    """A number of a metrics file as tables show it; of one with a value a dimension the least, greatest and mean."""
+    if isinstance(value, list):
+        return f"{min(value):.4f} to {max(value):.4f}, mean {statistics.fmean(value):.4f}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def write_json(path: Path, metrics: dict[str, Any]) -> None:

@@ -252,8 +252,11 @@ def load_tokenizer(name: str, revision: str | None, where: str) -> PreTrainedTok
 def _with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
     # Where one is missing, the pairs that mean the same elsewhere stand in before a new token is made.
     last = tokenizer.eos_token or tokenizer.sep_token
-    # A model that knows no first token has seen its last one before each text.
-    first = tokenizer.bos_token or tokenizer.cls_token or last
+    first = tokenizer.bos_token or tokenizer.cls_token
+    if first is None and last is not None and tokenizer.pad_token not in (None, last, tokenizer.unk_token):
+        first, tokenizer.pad_token = tokenizer.pad_token, last  # a decoder that starts with padding: T5's
+    # Any other model that knows no first token has seen its last one before each text.
+    first = first or last
     for name, token in (("bos_token", first), ("eos_token", last)):
         if getattr(tokenizer, name) is None:
             tokenizer.add_special_tokens({name: token or SPECIAL[name]})

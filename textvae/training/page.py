@@ -7,7 +7,7 @@ import html
 import io
 from typing import Any
 
-from torch import Tensor
+from textvae.evaluation.report import in_words
 
 # Panels of the figure: title, key of the training logs, key of the evaluations; nll has no counterpart in training,
 # whose loss is weighted by beta.
@@ -38,7 +38,6 @@ def report_page(
     title: str,
     metrics: dict[str, Any],
     history: list[dict[str, Any]],
-    rate_per_dimension: Tensor | None,
     samples: list[str],
     reconstructions: list[tuple[str, str]],
     path: tuple[str, str, list[str]] | None,
@@ -49,17 +48,17 @@ def report_page(
         title: of the run.
         metrics: of the best model.
         history: what the trainer has logged, in order.
-        rate_per_dimension: (D,) mean over validation texts, or None.
         samples: texts from the prior.
         reconstructions: texts, each with its copy.
         path: two texts and the texts on the way between them, or None.
     """
     parts = [f"<h1>{html.escape(title)}</h1>"]
     panels = _panels(history)
-    if panels or rate_per_dimension is not None:
-        image = _figure(panels, rate_per_dimension)
+    rates = metrics.get("rate_per_dimension") or []
+    if panels or rates:
+        image = _figure(panels, rates)
         parts += [f'<img alt="Curves of training" src="data:image/png;base64,{image}">']
-    numbers = [(key, _number(value)) for key, value in metrics.items() if value is not None]
+    numbers = [(key, in_words(value)) for key, value in metrics.items() if value is not None]
     parts += [f"<h2>Measured on {metrics['split']}</h2>", _table(numbers, "numbers")]
     parts += ["<h2>Samples from the prior, unselected</h2>", _list(samples)]
     if reconstructions:
@@ -89,11 +88,11 @@ def _panels(history: list[dict[str, Any]]) -> list[tuple[str, list, bool]]:
     return panels
 
 
-def _figure(panels: list[tuple[str, list, bool]], rate_per_dimension: Tensor | None) -> str:
+def _figure(panels: list[tuple[str, list, bool]], rates: list[float]) -> str:
     """The panels, and a bar for each dimension, as a PNG in base64."""
     from matplotlib.figure import Figure
 
-    count = len(panels) + (rate_per_dimension is not None)
+    count = len(panels) + bool(rates)
     columns = min(3, count)
     rows = -(-count // columns)
     width, height = 4.2 * columns, 3.0 * rows  # inches, as are the margins below
@@ -108,8 +107,8 @@ def _figure(panels: list[tuple[str, list, bool]], rate_per_dimension: Tensor | N
             ax.set_ylim(bottom=0)
         if len(lines) > 1:
             ax.legend(frameon=False)
-    if rate_per_dimension is not None:
-        values = sorted(rate_per_dimension.tolist(), reverse=True)
+    if rates:
+        values = sorted(rates, reverse=True)
         axes[len(panels)].bar(range(1, len(values) + 1), values, color=_VALIDATION, width=0.9)
         axes[len(panels)].set(title="rate of each dimension, nats", xlabel="dimension, sorted")
     for ax in axes[:count]:
@@ -120,10 +119,6 @@ def _figure(panels: list[tuple[str, list, bool]], rate_per_dimension: Tensor | N
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=130)
     return base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _text(text: str) -> str:

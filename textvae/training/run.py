@@ -23,7 +23,7 @@ from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus, kept_tokenizer, text_lengths
 from textvae.evaluation.doctor import examine
-from textvae.evaluation.report import Evaluation, evaluate_split, write_json
+from textvae.evaluation.report import evaluate_split, write_json
 from textvae.evaluation.text import set_apart
 from textvae.hardware import keep_freed_memory
 from textvae.inference.text_vae import CARD, TextVAE
@@ -152,15 +152,15 @@ def train(
     vae = TextVAE(model, tokenizer, encoder_tokenizer=encoder_tokenizer)
     vae.save_pretrained(folder)
     train_texts, validation = text_batches(splits["train"]), splits["validation"]
-    evaluation = evaluate_split(
+    metrics = evaluate_split(
         vae, validation, "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
-    )
+    ).metrics
     can_be_examined = vae.latent_size and len(validation) > 1
     diagnosis = examine(vae, validation, recipe, args.bf16) if can_be_examined else None
     rows = trainer.state.log_history
     history = history + _shifted(rows, history, len(stages)) if history else rows
-    run = Run(folder, vae, evaluation.metrics, diagnosis, corpus, splits, history[-1]["seconds"])
-    _write_up(run, recipe, evaluation, history, args)
+    run = Run(folder, vae, metrics, diagnosis, corpus, splits, history[-1]["seconds"])
+    _write_up(run, recipe, history, args)
     return run
 
 
@@ -204,13 +204,7 @@ def _shifted(rows: list[dict[str, Any]], before: list[dict[str, Any]], number: i
     return [row | {"step": row["step"] + step, "seconds": row["seconds"] + seconds, "stage": number} for row in rows]
 
 
-def _write_up(
-    run: Run,
-    recipe: Recipe,
-    evaluation: Evaluation,
-    history: list[dict[str, Any]],
-    args: TextVAETrainingArguments,
-) -> None:
+def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: TextVAETrainingArguments) -> None:
     """metrics.json, doctor.json, samples.txt, README.md, report.html and the history of training in the run folder."""
     folder, vae, validation = run.folder, run.vae, run.splits["validation"]
     write_json(folder / "metrics.json", run.metrics)
@@ -230,8 +224,7 @@ def _write_up(
         texts = validation["text"][:8]
         copies = list(zip(texts, vae.reconstruct(texts), strict=True))
         path = (texts[0], texts[-1], vae.interpolate(texts[0], texts[-1]))
-    dimensions = evaluation.bound.rate_per_dimension
-    page = report_page(run.name, run.metrics, history, dimensions, samples[:20], copies, path)
+    page = report_page(run.name, run.metrics, history, samples[:20], copies, path)
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
