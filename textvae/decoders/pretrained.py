@@ -80,8 +80,8 @@ class BackboneDecoder(PretrainedPart, Decoder):
         known = backbone.get_input_embeddings().num_embeddings
         if config.train != "all" and model_config.eos_token_id >= known:
             raise ValueError(
-                f"model.decoder.train: {config.train} leaves word vectors as they are, but {config.name} has none for the "
-                "end of a text (its tokenizer names no eos or sep token): take train: all"
+                f"model.decoder.train: {config.train} leaves word vectors as they are, but {config.name} has none for "
+                "the end of a text (its tokenizer names no eos or sep token): take train: all"
             )
         if model_config.vocab_size > known:
             backbone.resize_token_embeddings(model_config.vocab_size, mean_resizing=False)
