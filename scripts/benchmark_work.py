@@ -73,7 +73,7 @@ def rows(preset: str, count: int) -> list[dict]:
     return [{"ids": [1, *(words + 5).tolist(), 2], "length": len(words) + 1} for words in sentences(preset, count)]
 
 
-def build(preset: str):
+def build(preset: str, vocabulary: int = VOCABULARY, latent: int = LATENT):
     """A preset's model, with the random weights of seed 0, on the accelerator where there is one."""
     import torch
 
@@ -81,7 +81,7 @@ def build(preset: str):
 
     torch.manual_seed(0)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    config = TextVAEConfig(vocab_size=VOCABULARY, latent={"size": LATENT}, **PRESETS[preset]["model"])
+    config = TextVAEConfig(vocab_size=vocabulary, latent={"size": latent}, **PRESETS[preset]["model"])
     return TextVAEModel(config).to(device)
 
 
@@ -427,6 +427,30 @@ def importance_weighted(preset: str) -> dict[str, float]:
     return {"sentences_per_second": ours, "reference_sentences_per_second": theirs, "ratio": ours / theirs}
 
 
+def cost(preset: str) -> dict[str, float]:
+    """Seconds of iw_nll for 100 sentences, 100 samples, 10,000 words and 32 dimensions; then with one of them changed."""
+    from datasets import Dataset
+
+    from textvae.evaluation.likelihood import importance_weighted_nll
+    from textvae.hardware import keep_freed_memory
+
+    keep_freed_memory()
+    usual = {"sentences": 100, "samples": 100, "vocabulary": VOCABULARY, "latent": LATENT}
+    changes = [{}, {"sentences": 400}, {"samples": 400}, {"vocabulary": 40_000}, {"latent": 128}]
+    found = {}
+    for change in changes:
+        now = usual | change
+        model = build(preset, now["vocabulary"], now["latent"]).eval()
+        dataset = Dataset.from_list(rows(preset, now["sentences"]))
+        importance_weighted_nll(model, dataset.select(range(20)), 50)
+        times = [
+            seconds(lambda d=dataset, m=model, k=now["samples"]: importance_weighted_nll(m, d, k)) for _ in range(3)
+        ]
+        name = ", ".join(f"{key} {value:,}" for key, value in change.items()) or "usual"
+        found[f"seconds, {name}"] = statistics.median(times)
+    return found
+
+
 def encoded(preset: str) -> dict[str, float]:
     """Tokenization of a text file and latent vectors of its sentences."""
     from datasets import Dataset, DatasetDict, disable_caching
@@ -515,6 +539,7 @@ MEASUREMENTS = {
     "reference": reference,
     "generate": generated,
     "iw": importance_weighted,
+    "cost": cost,
     "encode": encoded,
     "scale": scaled,
 }
