@@ -428,7 +428,7 @@ def importance_weighted(preset: str) -> dict[str, float]:
 
 
 def cost(preset: str) -> dict[str, float]:
-    """Seconds of iw_nll for 100 sentences, 100 samples, 10,000 words and 32 dimensions; then with one of them changed."""
+    """Seconds of iw_nll for 100 sentences, 100 samples, 10,000 words, 32 dimensions; then with one of them changed."""
     from datasets import Dataset
 
     from textvae.evaluation.likelihood import importance_weighted_nll
