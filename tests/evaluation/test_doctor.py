@@ -12,15 +12,8 @@ from tests.tiny import tiny_recipe, train_tiny
 from textvae import TextVAE, TextVAEConfig, TextVAEModel
 from textvae.data.encoding import encode_texts
 from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
-from textvae.evaluation.doctor import (
-    advice,
-    derangement,
-    distances_to_the_prior,
-    examine,
-    examine_run,
-    findings,
-    gain_from_z,
-)
+from textvae.evaluation.advice import advice, findings
+from textvae.evaluation.doctor import derangement, distances_to_the_prior, examine, examine_run, gain_from_z
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.run import load_run_recipe
 from textvae.outputs import DecoderOutput

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textvae import registry
 from textvae.data.collator import Collator
 from textvae.data.corpus import load_corpus
 from textvae.data.encoding import encode_texts, text_lengths
+from textvae.evaluation.advice import FIRST_WORDS, HEALTHY_SHARE, HOLES_SHARE, advice, findings
 from textvae.evaluation.latent import least_variance, mutual_information
 from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, length_sorted_batches
 from textvae.evaluation.run import load_run_recipe
@@ -29,20 +29,15 @@ from textvae.recipe import Recipe
 
 # Texts that are looked at: enough for every number here to the digit that matters, and done in seconds.
 MOST_TEXTS = 1000
-# Share of the dimensions that must be active for a posterior to count as healthy.
-HEALTHY_SHARE = 0.8
 # The decoder ignores z when another text's z costs less than this many nats a text, or than this share of what z holds.
 LEAST_GAIN, LEAST_GAIN_SHARE = 0.5, 0.1
-# Tokens of a text that count as its first words.
-FIRST_WORDS = 3
 # Reconstruction comes only from the first words and the length when the other words have less than this share of the
 # gain. In texts of which they are less than half, nothing is said about it.
 LEAST_OTHER_GAIN, LEAST_OTHER_TOKENS = 0.1, 0.5
 # An estimate of the mutual information above this share of log N says little but that N is small.
 CAP_SHARE = 0.9
-# Quantile of the nearest-neighbour distances that marks a place as empty, and the share of samples in empty places
-# from which on there are holes; texts below which nothing is said about them.
-FAR_QUANTILE, HOLES_SHARE, LEAST_TEXTS_FOR_HOLES = 0.95, 0.5, 40
+# Quantile of the nearest-neighbour distances that marks a place as empty, and texts below which nothing is said of it.
+FAR_QUANTILE, LEAST_TEXTS_FOR_HOLES = 0.95, 40
 # Positions of which the gain is listed.
 POSITIONS = 40
 
@@ -260,138 +255,3 @@ def _number(value) -> float | None:
     """A number for JSON; None for what is undefined."""
     value = float(value.detach() if isinstance(value, Tensor) else value)
     return value if math.isfinite(value) else None
-
-
-def findings(found: dict[str, Any]) -> list[str]:
-    """What was found, a sentence each, symptom by symptom."""
-    active, size = found["active_units"], found["latent_size"]
-    if not active:
-        posterior = f"The posterior has collapsed: none of the {size} latent dimensions differs from text to text."
-    elif active < size:
-        posterior = f"The posterior has collapsed in {size - active} of {size} dimensions; {active} are active."
-    else:
-        posterior = f"The posterior has not collapsed: all {size} dimensions are active."
-    gain = f"{found['z_gain']:.2f} nats a text (standard error {found['z_gain_stderr']:.2f})"
-    if found["decoder_ignores_z"]:
-        decoder = f"The decoder ignores z: with the z of another text its nll rises by only {gain}."
-    else:
-        decoder = f"The decoder uses z: with the z of another text its nll rises by {gain}."
-    lines = [posterior, decoder]
-    parts = ", ".join(
-        f"{name} {found[f'z_gain_{key}']:.2f}"
-        for name, key in (("length", "length"), ("first words", "first_words"), ("other words", "other_words"))
-    )
-    if found["only_first_words_and_length"]:
-        lines += [f"Reconstruction comes only from the first {FIRST_WORDS} tokens and the length: of the gain {parts}."]
-    elif found["only_first_words_and_length"] is False:
-        lines += [f"z tells of the whole text, and not only of its first words and length: of the gain, {parts}."]
-    if found["prior_and_posterior_overlap"] is not None:
-        overlap = "overlap" if found["prior_and_posterior_overlap"] else "do not overlap"
-        lines += [
-            f"The aggregated posterior and the prior {overlap}: {found['prior_off_posterior']:.0%} of the prior's "
-            f"samples fall into holes where no text lies, {found['posterior_off_prior']:.0%} of the texts lie where "
-            "the prior does not sample (5% each if they were the same)."
-        ]
-    if found["mutual_information_at_cap"]:
-        lines += [
-            f"The mutual information, {found['mutual_information']:.2f} nats, is at its cap log {found['sentences']} = "
-            f"{found['mutual_information_cap']:.2f}: z may hold more than that estimate can say."
-        ]
-    return lines
-
-
-def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
-    """What to change in which key, for each symptom that was found."""
-    few = found["active_units"] < HEALTHY_SHARE * found["latent_size"]
-    word_dropout = _now(recipe, "model.decoder.word_dropout")
-    lines = more_rate(recipe) if few or found["decoder_ignores_z"] else []
-    if found["decoder_ignores_z"]:
-        lines += [f"Weaken the decoder: raise model.decoder.word_dropout{word_dropout} to 0.3 or more."]
-    if found["decoder_ignores_z"] and found["active_units"]:
-        lines += [
-            "The encoder tells texts apart and the decoder does not listen: let z in at every step, with more places "
-            f"in model.decoder.inject{_now(recipe, 'model.decoder.inject')}."
-        ]
-    elif few and found["active_units"]:
-        lines += [
-            f"Or set model.latent.size{_now(recipe, 'model.latent.size')} to {max(1, found['active_units'])}: the "
-            "other dimensions only add noise."
-        ]
-    if found["only_first_words_and_length"]:
-        lines += [
-            "Let the encoder pool over all words (model.encoder.pooling: max or mean) and raise "
-            f"model.decoder.word_dropout{word_dropout}, so that z pays off behind the first words."
-        ]
-    if found["prior_and_posterior_overlap"] is False:
-        lines += less_rate(recipe)
-        on_sphere = registry.part("posterior", recipe.model["latent"]["posterior"]["kind"]).support == "sphere"
-        if found["prior_off_posterior"] >= HOLES_SHARE and not on_sphere:
-            lines += [
-                "For samples of the model as it is: `textvae fit-prior RUN`, then `textvae sample RUN --prior fitted`; "
-                "or stay nearer to the texts with `textvae sample RUN --z-scale 0.8`."
-            ]
-    if found["mutual_information_at_cap"]:
-        lines += [
-            "Nothing to change in the model: raise data.validation_size for more texts, or read the rate and z_gain "
-            "in place of the mutual information."
-        ]
-    return lines
-
-
-def more_rate(recipe: Recipe) -> list[str]:
-    """How the posterior is given more to tell, with this objective, posterior and prior."""
-    objective, latent = recipe.objective, recipe.model["latent"]
-    posterior, prior = (registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior"))
-    if "concentration" in latent["posterior"]:
-        lines = [f"Raise model.latent.posterior.concentration{_now(recipe, 'model.latent.posterior.concentration')}."]
-        if latent["posterior"]["kind"] == "vmf":  # its rate is fixed by that alone
-            return lines
-    else:
-        lines = []
-    if objective["kind"] == "elbo":
-        each = posterior.by_dimension and prior.by_dimension
-        share = ", with objective.free_bits_per: dimension so that every dimension gets its share" if each else ""
-        lines += [
-            f"Raise objective.free_bits{_now(recipe, 'objective.free_bits')} to 8 or more{share}.",
-            f"Make objective.beta.warmup longer{_now(recipe, 'objective.beta.warmup')} or objective.beta.max "
-            f"smaller{_now(recipe, 'objective.beta.max')}.",
-        ]
-    elif objective["kind"] == "target_rate":
-        lines += [f"Raise objective.rate{_now(recipe, 'objective.rate')}, with objective.constraint: equal."]
-    elif objective["kind"] == "infovae" and posterior.has_density:
-        lines += [f"Raise objective.alpha{_now(recipe, 'objective.alpha')} towards 1: the rate then costs less."]
-    else:
-        lines += ["Train with objective: {kind: elbo, free_bits: 8, beta: {schedule: linear, warmup: 0.3}}."]
-    return lines
-
-
-def less_rate(recipe: Recipe) -> list[str]:
-    """How the posteriors are brought nearer to the prior, with this objective."""
-    kind = recipe.objective["kind"]
-    if "concentration" in recipe.model["latent"]["posterior"]:
-        key, what = "model.latent.posterior.concentration", "Lower"
-    elif kind == "target_rate":
-        key, what = "objective.rate", "Lower"
-    elif kind == "infovae":
-        key, what = "objective.mmd_weight", "Raise"
-    elif kind == "adversarial":
-        key, what = "objective.weight", "Raise"
-    elif kind == "elbo":
-        return [
-            f"Raise objective.beta.max{_now(recipe, 'objective.beta.max')} or lower objective.free_bits"
-            f"{_now(recipe, 'objective.free_bits')}: less rate brings the posteriors nearer to the prior."
-        ]
-    else:
-        return []
-    return [f"{what} {key}{_now(recipe, key)}: that brings the posteriors nearer to the prior."]
-
-
-def _now(recipe: Recipe, key: str) -> str:
-    """The value of a key in words, or nothing where the recipe's kind of part has no such key."""
-    section, *path = key.split(".")
-    value = getattr(recipe, section)
-    for part in path:
-        if not isinstance(value, dict) or part not in value:
-            return ""
-        value = value[part]
-    return f" (now {', '.join(value) if isinstance(value, list | tuple) else value})"
