@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from textvae.recipe import RANGES, VERBATIM, Recipe, load_recipe, make_recipe
+from textvae.recipe import VERBATIM, Recipe, load_recipe, make_recipe
 from textvae.training.arguments import TextVAETrainingArguments
+from textvae.training.section import RANGES
 
 CONFIGS = sorted(Path(__file__).parents[1].glob("configs/*.yaml"))
 BASE = {"tokenizer": {"kind": "word"}}
