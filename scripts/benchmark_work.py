@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -443,9 +444,8 @@ def cost(preset: str) -> dict[str, float]:
         model = build(preset, now["vocabulary"], now["latent"]).eval()
         dataset = Dataset.from_list(rows(preset, now["sentences"]))
         importance_weighted_nll(model, dataset.select(range(20)), 50)
-        times = [
-            seconds(lambda d=dataset, m=model, k=now["samples"]: importance_weighted_nll(m, d, k)) for _ in range(3)
-        ]
+        work = partial(importance_weighted_nll, model, dataset, now["samples"])
+        times = [seconds(work) for _ in range(REPEATS)]
         name = ", ".join(f"{key} {value:,}" for key, value in change.items()) or "usual"
         found[f"seconds, {name}"] = statistics.median(times)
     return found
