@@ -180,6 +180,8 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
     assert vae["iw_nll"] == f"{measured['iw_nll']:.2f}"
     assert vae["gap_iw_nll"] == f"{measured['gap_iw_nll']:+.2f}"
     assert lm["gap_iw_nll"].strip() == ""
+    assert vae["refined_nll"] == f"{measured['refined_nll']:.2f}"
+    assert lm["refined_nll"].strip() == ""
     assert lm["mutual_information"].strip() == ""
     assert "Comparison, fast" in text
     assert "Full budget" not in text

@@ -63,7 +63,7 @@ class TransformerDecoderConfig(VocabularyDecoderConfig):
 
 @register("decoder", "transformer", TransformerDecoderConfig)
 class TransformerDecoder(VocabularyDecoder):
-    """Word vectors (plus z), causal pre-norm blocks (that see z), the softmax.
+    """Word vectors (plus z), causal pre-norm blocks (that see z), a projection where embeddings are tied, the softmax.
 
     Args:
         config: its configuration.
@@ -91,6 +91,8 @@ class TransformerDecoder(VocabularyDecoder):
             for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(size)
+        # The residual stream carries the word just read; a softmax of the same vectors would say it once more.
+        self.projection = nn.Linear(size, size) if config.tie_embeddings else nn.Identity()
         if "memory" in self.inject:
             self.memory = nn.Linear(self.latent_size, config.num_layers * 2 * config.latent_slots * size)
         if "embedding" in self.inject:
@@ -149,4 +151,4 @@ class TransformerDecoder(VocabularyDecoder):
             context = self.latent_tokens(z).view(len(z), self.config.latent_slots, -1)
         for layer, (block, slots) in enumerate(zip(self.blocks, self.slots(z), strict=True)):
             x = block(x, mask, positions, slots, state, layer, context)
-        return DecoderOutput(self.norm(x), state)
+        return DecoderOutput(self.projection(self.norm(x)), state)
