@@ -32,7 +32,13 @@ def test_z_enters_and_steps_agree(make_model, batch, z, inject, slots):
 @pytest.mark.parametrize(("part", "name"), [("memory", "memory"), ("embedding", "latent_embedding")])
 def test_only_the_chosen_layers_exist(make_model, part, name):
     names = {name for name, _ in make_decoder(make_model, inject=(part,)).named_children()}
-    assert names == {"embedding", "drop_words", "drop", "blocks", "norm", name}
+    assert names == {"embedding", "drop_words", "drop", "blocks", "norm", "projection", name}
+
+
+def test_projection_stands_before_a_tied_softmax_alone(make_model):
+    tied, untied = (make_decoder(make_model, tie_embeddings=tie).projection for tie in (True, False))
+    assert tied.weight.shape == (16, 16)
+    assert isinstance(untied, torch.nn.Identity)
 
 
 def test_slots_are_per_layer_and_head(make_model, z):
