@@ -39,6 +39,7 @@ class PlainVAE(nn.Module):
             self.source_positions = nn.Embedding(encoder["max_positions"], size)
             self.target_positions = nn.Embedding(decoder["max_positions"], size)
             self.latent = nn.Linear(latent, size, bias=False)
+            self.projection = nn.Linear(size, size)
 
     def take_weights(self, model) -> None:
         """Copies the weights of a TextVAEModel of the same preset."""
@@ -61,6 +62,8 @@ class PlainVAE(nn.Module):
                 "source_positions.weight": "encoder.position_embedding.weight",
                 "target_positions.weight": "decoder.position_embedding.weight",
                 "latent.weight": "decoder.latent_embedding.weight",
+                "projection.weight": "decoder.projection.weight",
+                "projection.bias": "decoder.projection.bias",
             }
             for side in ("encoder", "decoder"):
                 for part in ("weight", "bias"):
@@ -116,7 +119,7 @@ class PlainVAE(nn.Module):
             return self.decoder(x, (cell.tanh(), cell) if self.lstm else cell.tanh())[0]
         x = x + self.target_positions.weight[: ids.shape[1]] + self.latent(z)[:, None]
         causal = nn.Transformer.generate_square_subsequent_mask(ids.shape[1])
-        return self.decoder(x, mask=causal, is_causal=True)
+        return self.projection(self.decoder(x, mask=causal, is_causal=True))
 
 
 def _blocks(layers: int, size: int, heads: int) -> nn.TransformerEncoder:
