@@ -12,7 +12,7 @@ from textvae.inference import decoding
 from textvae.inference.decoding import NucleusFilter, decode_rows, draw
 
 # Added to the bias of eos, so that texts of different lengths come out.
-ENDING = {"gru": 4.0, "lstm2-all": 4.0, "gru-untied-output": 10.0}
+ENDING = {"gru": 4.0, "lstm2-all": 4.0, "gru-untied-output": 10.0, "transformer-cross-learned": 2.0}
 GREEDY_OPTIONS = {
     "plain": {},
     "repetition": {"repetition_penalty": 1.7},
