@@ -25,7 +25,7 @@ from typing import Any
 import runs
 from benchmark import hardware
 
-STEPS, FAST_STEPS = 3945, 800  # of 32 sentences: three epochs, and three fifths of one
+STEPS, FAST_STEPS = 1972, 400  # of 128 sentences: six epochs, and a fifth of that
 REFINE = 20  # gradient steps on each posterior
 SENTENCES, CORPUS = 1000, "corpus"  # of the comparison's validation and test splits; the folder that holds them
 COLUMNS = (
@@ -102,10 +102,13 @@ ROWS = {
         (
             "objective={beta: 0}",
             "model.latent.size=128",
+            "model.encoder.hidden_size=512",
             "model.encoder.dropout=0.1",
             "model.decoder.dropout=0.2",
             "model.decoder.weight_dropout=0",
             "model.decoder.embedding_dropout=0",
+            "training.learning_rate=2e-3",
+            "training.weight_decay=0.01",
         ),
         full=True,
     ),
@@ -192,9 +195,9 @@ def record(trial: Trial, file: Path, new: bool) -> dict[str, dict[str, Any]]:
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if trial.folder.name in known and not new:
         return known
-    figures, machine = runs.figures(trial.folder, "test"), hardware()
+    figures, found = runs.figures(trial.folder, "test"), hardware()
     entry = {key: figures.get(key) for key, _ in COLUMNS}
-    entry |= {key: machine[key] for key in ("date", "cpu", "threads", "torch")}
+    entry |= {key: found.get(key) for key in ("date", "cpu", "gpu", "threads", "torch")}
     known[trial.folder.name] = entry | {
         "row": trial.name,
         "seed": trial.seed,
@@ -221,16 +224,22 @@ def report(results: list[dict[str, Any]]) -> str:
     some = "a fixed thousand of the test split, 50 samples."
     sections = (
         ("Full budget", "The whole test split, iw_nll with 500 samples.", FULL, False),
-        ("Comparison", f"{STEPS:,} updates of 32 sentences; {some}", COMPARISON, False),
+        ("Comparison", f"{STEPS:,} updates of 128 sentences; {some}", COMPARISON, False),
         ("Comparison, fast", f"The same with {FAST_STEPS:,} updates.", COMPARISON, True),
     )
     for title, note, names, fast in sections:
         found = [entry for name in names for entry in results if (entry["row"], entry["fast"]) == (name, fast)]
         if found:
-            machines = sorted({f"{e['cpu']}, {e['threads']} threads, torch {e['torch']}, {e['date']}" for e in found})
+            machines = sorted({machine(entry) for entry in found})
             lines += ["", f"## {title}", "", f"{note} {'; '.join(machines)}.", "", *table(found)]
             lines += ["", "```", *(command for entry in found for command in entry["commands"]), "```"]
     return "\n".join(lines) + "\n"
+
+
+def machine(entry: dict[str, Any]) -> str:
+    """What a trial ran on, and when."""
+    processor = entry["gpu"] or f"{entry['cpu']}, {entry['threads']} threads"
+    return f"{processor}, torch {entry['torch']}, {entry['date']}"
 
 
 def table(found: list[dict[str, Any]]) -> list[str]:

@@ -81,14 +81,20 @@ def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
 
 
 def _residual(logits: Tensor, targets: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
-    """Nll (n,) and the gradient of the logits (n,V), softmax minus one-hot; one exponential a logit."""
+    """Nll (n,) and the gradient of the logits (n,V), softmax minus one-hot."""
     target = targets[:, None]
-    probabilities = logits.softmax(1)
-    of_target = probabilities.gather(1, target)
-    nll = -of_target.log().squeeze(1)
-    small = (of_target < _SMALL).squeeze(1)
-    if small.any():
-        nll[small] = F.cross_entropy(logits[small], targets[small], reduction="none")
+    if logits.device.type == "cpu":  # where exponentials are dear: one a logit
+        probabilities = logits.softmax(1)
+        of_target = probabilities.gather(1, target)
+        nll = -of_target.log().squeeze(1)
+        small = (of_target < _SMALL).squeeze(1)
+        if small.any():
+            nll[small] = F.cross_entropy(logits[small], targets[small], reduction="none")
+    else:  # where to ask whether any is small would be to wait for the device
+        log_probabilities = logits.log_softmax(1)
+        nll = -log_probabilities.gather(1, target).squeeze(1)
+        probabilities = log_probabilities.exp_()
+        of_target = probabilities.gather(1, target)
     residual = probabilities.scatter_(1, target, of_target - 1)
     return nll, residual if softcap is None else residual * (1 - (logits / softcap).square())
 
