@@ -152,9 +152,9 @@ def trained(preset: str) -> dict[str, float]:
 
     from textvae import registry
     from textvae.data.sampler import LengthGroupedSampler
-    from textvae.hardware import autocast, keep_freed_memory
+    from textvae.hardware import autocast, set_up_process
 
-    keep_freed_memory()
+    set_up_process()
     model = build(preset).train()
     objective = registry.build("objective", registry.resolve("objective", {"kind": "elbo"}, "objective"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
@@ -251,7 +251,7 @@ def frozen(preset: str) -> dict[str, float]:
 
     from textvae import load_recipe, train
     from textvae.data.sampler import LengthGroupedSampler
-    from textvae.hardware import autocast, keep_freed_memory
+    from textvae.hardware import autocast, set_up_process
 
     size, count = 32, WARM_UP + STEPS // 2
     with tempfile.TemporaryDirectory() as folder:
@@ -265,7 +265,7 @@ def frozen(preset: str) -> dict[str, float]:
     order = list(LengthGroupedSampler(rows["length"][:], size, 0))[size * WARM_UP : size * count]
     backbone = run.vae.model.decoder.backbone.eval()
     some = [rows[order[start : start + size]]["ids"] for start in range(0, len(order), size)]
-    keep_freed_memory()
+    set_up_process()
 
     def bare(ids: list[list[int]]) -> None:
         longest = max(map(len, ids))
@@ -330,11 +330,11 @@ def generated(preset: str) -> dict[str, float]:
     import torch
     from transformers import LogitsProcessor, LogitsProcessorList
 
-    from textvae.hardware import keep_freed_memory
+    from textvae.hardware import set_up_process
     from textvae.inference.decoding import decode_rows
     from textvae.inference.text_vae import BATCH as AT_ONCE
 
-    keep_freed_memory()
+    set_up_process()
     model = build(preset).eval()
     with torch.no_grad():
         law = _law_of_perplexity(90.0)
@@ -396,9 +396,9 @@ def importance_weighted(preset: str) -> dict[str, float]:
     from datasets import Dataset
 
     from textvae.evaluation.likelihood import importance_weighted_nll
-    from textvae.hardware import keep_freed_memory
+    from textvae.hardware import set_up_process
 
-    keep_freed_memory()
+    set_up_process()
     model, samples = build(preset).eval(), 500
     data = rows(preset, 202)
     dataset = Dataset.from_list(data[2:])
@@ -433,9 +433,9 @@ def cost(preset: str) -> dict[str, float]:
     from datasets import Dataset
 
     from textvae.evaluation.likelihood import importance_weighted_nll
-    from textvae.hardware import keep_freed_memory
+    from textvae.hardware import set_up_process
 
-    keep_freed_memory()
+    set_up_process()
     usual = {"sentences": 100, "samples": 100, "vocabulary": VOCABULARY, "latent": LATENT}
     changes = [{}, {"sentences": 400}, {"samples": 400}, {"vocabulary": 40_000}, {"latent": 128}]
     found = {}

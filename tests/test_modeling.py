@@ -62,6 +62,22 @@ def test_distortion_by_hand(make_model, batch, decoder):
     torch.testing.assert_close(model.distortion(*batch, z), expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_padding_counts_nothing_whether_it_is_skipped_or_not(make_model, batch, decoder, monkeypatch):
+    """What an accelerator computes is what a processor does, in value and gradient."""
+    model, found = disturbed(make_model(decoder=decoder)), []
+    z = torch.randn(S, B, D, generator=generator())
+    plain = TextVAEModel._nll_of_rows
+    for skip_padding in (True, False):
+        monkeypatch.setattr(
+            TextVAEModel, "_nll_of_rows", lambda self, *rows, skip=skip_padding, **_: plain(self, *rows, skip)
+        )
+        distortion = model.distortion(*batch, z)
+        found.append((distortion, *torch.autograd.grad(distortion.square().sum(), list(model.decoder.parameters()))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
 def test_without_a_mask_every_token_counts(make_model):
     model, ids = make_model(), torch.tensor([[1, 7, 8, 2], [1, 9, 10, 2]])
     with_mask, without = (model(ids, mask, generator=generator()).distortion for mask in (torch.ones_like(ids), None))

@@ -29,12 +29,14 @@ def autocast(device: torch.device | str, bf16: bool | None = None) -> contextlib
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
 
 
-def keep_freed_memory() -> None:
-    """Asks glibc to keep big freed blocks instead of giving them back to the system at every step.
+def set_up_process() -> None:
+    """Settings for the whole process.
 
-    Blocks of a training step are freed and asked for again some milliseconds later; without this each of them costs
-    page faults (measured in docs/experiments.md). Does nothing on other systems.
+    Asks glibc to keep big freed blocks: those of a training step are asked for again some milliseconds later, and each
+    would cost page faults (measured in docs/experiments.md). Takes attention away from cuDNN, which spends up to half a
+    second on a plan for every new shape, and nearly every batch of sentences has another.
     """
+    torch.backends.cuda.enable_cudnn_sdp(False)
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             mallopt = ctypes.CDLL("libc.so.6").mallopt

@@ -19,7 +19,7 @@ from transformers.utils import cached_file
 
 from textvae.data.collator import Collator
 from textvae.data.encoding import encode_texts
-from textvae.hardware import keep_freed_memory
+from textvae.hardware import set_up_process
 from textvae.inference.decoding import decode_rows
 from textvae.inference.geometry import onto_sphere, path
 from textvae.latent.fitted import FITTED, FittedPrior
@@ -74,7 +74,7 @@ class TextVAE:
         Raises:
             ValueError: there is no such run, or it is not a whole textvae model.
         """
-        keep_freed_memory()  # every token of a batch takes and frees its logits
+        set_up_process()  # every token of a batch takes and frees its logits
         folder = Path(name)
         if folder.is_dir() and not (folder / "config.json").is_file():
             raise ValueError(f"{folder} is not a finished run: it has no config.json")

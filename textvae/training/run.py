@@ -25,7 +25,7 @@ from textvae.data.encoding import encode_corpus, kept_tokenizer, text_lengths
 from textvae.evaluation.doctor import examine
 from textvae.evaluation.report import evaluate_split, write_json
 from textvae.evaluation.text import set_apart
-from textvae.hardware import keep_freed_memory
+from textvae.hardware import set_up_process
 from textvae.inference.text_vae import CARD, TextVAE
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
@@ -94,7 +94,7 @@ def train(
     folder = recipe.output_dir
     check_output(folder, resume, overwrite)
     transformers_logging.disable_progress_bar()
-    keep_freed_memory()
+    set_up_process()
     goes_on = resume and begun(folder)
     if goes_on:
         check_resumed(recipe, folder)
