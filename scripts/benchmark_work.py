@@ -409,8 +409,7 @@ def importance_weighted(preset: str) -> dict[str, float]:
     def naive(ids):
         q = model.encode(ids, torch.ones_like(ids))
         weights = []
-        for _ in range(samples):
-            z = q.rsample(1)
+        for z in q.rsample(samples, torch.Generator(model.device).manual_seed(0))[:, None]:
             log_p = model(ids[:, :-1], z=z[0]).logits.log_softmax(-1).gather(2, ids[:, 1:, None]).sum()
             weights.append(log_p + model.prior.log_prob(z)[0, 0] - q.log_prob(z)[0, 0])
         return math.log(samples) - float(torch.stack(weights).logsumexp(0))
@@ -422,9 +421,10 @@ def importance_weighted(preset: str) -> dict[str, float]:
         some = [torch.tensor([row["ids"]], device=model.device) for row in typical]
         found: list[float] = []
         theirs = len(some) / seconds(lambda: found.extend(naive(ids) for ids in some))
-    exact = importance_weighted_nll(model, Dataset.from_list(typical), samples, bf16=False)
-    if not torch.allclose(exact, torch.tensor(found), atol=0.5):  # both draw their own samples
-        raise SystemExit(f"{preset}: the reference's bounds are {found} and textvae's {exact.tolist()}")
+    # From the same samples, since each sentence is the first that its generator is asked for.
+    same = [importance_weighted_nll(model, Dataset.from_list([row]), samples, bf16=False) for row in typical]
+    if not torch.allclose(torch.cat(same), torch.tensor(found), rtol=0, atol=1e-2):
+        raise SystemExit(f"{preset}: the reference's bounds are {found} and textvae's {torch.cat(same).tolist()}")
     return {"sentences_per_second": ours, "reference_sentences_per_second": theirs, "ratio": ours / theirs}
 
 
