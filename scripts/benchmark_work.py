@@ -462,7 +462,7 @@ def encoded(preset: str) -> dict[str, float]:
 
     disable_caching()
     texts = [line.rstrip() for line in lines(sentences(preset, 100_000))]
-    tokenizer = make_tokenizer(TokenizerConfig(kind="word", vocab_size=VOCABULARY), [texts])
+    tokenizer = make_tokenizer(TokenizerConfig(kind="word", vocab_size=VOCABULARY), texts)
     corpus = Corpus(splits=DatasetDict(train=Dataset.from_dict({"text": texts})))
     spent = statistics.median(
         seconds(lambda: encode_corpus(corpus, tokenizer, None, "truncate")) for _ in range(REPEATS)

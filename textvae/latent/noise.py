@@ -14,8 +14,9 @@ def standard_normal(shape: tuple[int, ...], like: Tensor, generator: torch.Gener
         like: whose dtype and device the draw gets.
         generator: source of randomness; the global one when None.
     """
-    device = generator.device if generator else like.device
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
+    if generator is None:  # torch.compile knows no generator, not even None
+        return torch.randn(shape, dtype=like.dtype, device=like.device)
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
 
 
 def beta_variables(alpha: Tensor, beta: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Logits in memory at a time: few enough for a processor's cache, enough for its matrix unit. An accelerator wants more.
-LOGITS_AT_ONCE = {"cpu": 2_560_000}
+# Logits in memory at a time. On a processor no more rows either: enough for its matrix unit, few enough for its cache.
+LOGITS_AT_ONCE = {"cpu": 20_480_000}
 LOGITS_AT_ONCE_ELSEWHERE = 64_000_000
+ROWS_AT_ONCE = 512
 # Residuals that a training step holds until its backward pass; a longer one computes them again.
 RESIDUALS_HELD = 128_000_000
 # Below this, a probability no longer has all of float32's digits.
@@ -75,8 +76,10 @@ def bent(logits: Tensor, softcap: float | None) -> Tensor:
 
 
 def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
-    at_once = LOGITS_AT_ONCE.get(features.device.type, LOGITS_AT_ONCE_ELSEWHERE)
-    size = max(32, at_once // len(weight))
+    device = features.device.type
+    size = max(32, LOGITS_AT_ONCE.get(device, LOGITS_AT_ONCE_ELSEWHERE) // len(weight))
+    if device == "cpu":
+        size = min(size, ROWS_AT_ONCE)
     return (slice(start, start + size) for start in range(0, len(features), size))
 
 
