@@ -125,7 +125,6 @@ def main() -> None:
     presets, tasks = args.preset or known, TASKS if args.task == "all" else (args.task,)
     peak = run_child("roofline", "", args.threads)
     results: dict[str, object] = {"hardware": hardware(args.threads), "gemm_gflops": peak}
-    print(" ".join(f"{key}: {value};" for key, value in results["hardware"].items()))
 
     def keep(title: str, part: dict[str, dict[str, float]]) -> None:
         """What one measurement found; the file is whole after each."""
@@ -134,6 +133,7 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps(results, indent=2) + "\n")
 
+    print(" ".join(f"{key}: {value};" for key, value in results["hardware"].items()))
     print("matrix products, GFLOP/s: " + ", ".join(f"{name} {value:.0f}" for name, value in peak.items()))
     for task in tasks:
         part = {}
