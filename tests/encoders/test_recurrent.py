@@ -25,11 +25,12 @@ def torch_network(encoder, cell, num_layers, bidirectional):
     return network
 
 
+@pytest.mark.parametrize("word_sum", [False, True], ids=["states", "words-too"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "max"])
 @pytest.mark.parametrize("bidirectional", [True, False], ids=["both", "forward"])
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_equals_torch_one_sentence_at_a_time(make_model, batch, cell, num_layers, bidirectional, pooling):
+def test_equals_torch_one_sentence_at_a_time(make_model, batch, cell, num_layers, bidirectional, pooling, word_sum):
     config = {
         "kind": "recurrent",
         "cell": cell,
@@ -38,21 +39,22 @@ def test_equals_torch_one_sentence_at_a_time(make_model, batch, cell, num_layers
         "num_layers": num_layers,
         "bidirectional": bidirectional,
         "pooling": pooling,
+        "word_sum": word_sum,
     }
     encoder = make_model(encoder=config).encoder
     network = torch_network(encoder, cell, num_layers, bidirectional)
     expected = []
     for ids, length in zip(batch[0], batch[1].sum(1), strict=True):
-        states, last = network(encoder.embedding(ids[None, :length]) * encoder.embedding.embedding_dim**0.5)
+        words = encoder.embedding(ids[:length]) * encoder.embedding.embedding_dim**0.5
+        states, last = network(words[None])
         hidden = last[0] if cell == "lstm" else last  # (layers * directions, 1, H)
         directions = 2 if bidirectional else 1
-        expected.append(
-            {
-                "last": hidden[-directions:, 0].flatten(),
-                "mean": states[0].mean(0),
-                "max": states[0].amax(0),
-            }[pooling]
-        )
+        summary = {
+            "last": hidden[-directions:, 0].flatten(),
+            "mean": states[0].mean(0),
+            "max": states[0].amax(0),
+        }[pooling]
+        expected.append(torch.cat([summary, words.sum(0) / length**0.5]) if word_sum else summary)
     torch.testing.assert_close(encoder(*batch), torch.stack(expected), rtol=1e-5, atol=1e-6)
 
 

@@ -25,6 +25,8 @@ class RecurrentEncoderConfig(Section):
         num_layers: layers.
         bidirectional: whether a second network reads from the end.
         pooling: last, mean, max or attention.
+        word_sum: put the sum of the T word vectors over sqrt(T) beside what is pooled: a short way from words to z,
+            which on small corpora carries words that the recurrent layers have seen too seldom to pass on.
         dropout: locked dropout on word vectors, between layers and on the states before pooling.
         embedding_dropout: probability of dropping a word type.
         word_dropout: probability of hiding an input word in training.
@@ -38,6 +40,7 @@ class RecurrentEncoderConfig(Section):
     num_layers: int = Field(1, ge=1)
     bidirectional: bool = True
     pooling: PoolingKind = "max"
+    word_sum: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
     embedding_dropout: float = Field(0.0, ge=0, lt=1)
     word_dropout: float = Field(0.0, ge=0, le=1)
@@ -83,8 +86,9 @@ class RecurrentEncoder(nn.Module):
         if config.bidirectional:
             self.backwards = nn.ModuleList(cell(size, config.hidden_size, batch_first=True) for size in sizes)
         self.drop = LockedDropout(config.dropout)
-        self.output_size = directions * config.hidden_size
-        self.pooling = Pooling(config.pooling, self.output_size)
+        state_size = directions * config.hidden_size
+        self.pooling = Pooling(config.pooling, state_size)
+        self.output_size = state_size + (config.embedding_size if config.word_sum else 0)
 
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
@@ -99,7 +103,7 @@ class RecurrentEncoder(nn.Module):
         """
         lengths = mask.sum(1)
         embedding = word_vectors if self.config.share_embeddings else self.embedding
-        x = self.drop(embed(embedding, self.drop_words(ids), self.config.embedding_dropout, self.training))
+        words = x = self.drop(embed(embedding, self.drop_words(ids), self.config.embedding_dropout, self.training))
         for layer, forwards in enumerate(self.forwards):
             states = forwards(x)[0]
             if self.config.bidirectional:
@@ -108,5 +112,9 @@ class RecurrentEncoder(nn.Module):
         if self.config.pooling == "last" and self.config.bidirectional:
             # The backward network has read the whole sentence when it arrives at the first token, not at the last.
             forward_half, backward_half = x.chunk(2, -1)
-            return torch.cat([self.pooling(forward_half, mask), backward_half[:, 0]], -1)
-        return self.pooling(x, mask)
+            pooled = torch.cat([self.pooling(forward_half, mask), backward_half[:, 0]], -1)
+        else:
+            pooled = self.pooling(x, mask)
+        if not self.config.word_sum:
+            return pooled
+        return torch.cat([pooled, (words * mask[..., None]).sum(1) / lengths[:, None].sqrt()], -1)
