@@ -265,9 +265,9 @@ def text_batches(split: Dataset, size: int = 10_000) -> Iterator[list[str]]:
     return (batch["text"] for batch in split.select_columns("text").iter(batch_size=size))
 
 
-def _hashes(split: Dataset) -> np.ndarray:
-    """Eight bytes for each text, by which texts are compared without holding them in memory."""
-    return np.concatenate([np.fromiter(map(hash, texts), np.int64) for texts in text_batches(split)])
+def _hashes(split: Dataset) -> Iterator[np.ndarray]:
+    """Eight bytes for each text, by which texts are compared without holding them in memory; batch by batch."""
+    return (np.fromiter(map(hash, texts), np.int64) for texts in text_batches(split))
 
 
 def _make_missing_splits(corpus: Corpus, config: DataConfig) -> None:
@@ -295,13 +295,15 @@ def _count_duplicates(corpus: Corpus) -> None:
 
 
 def _duplicates(splits: DatasetDict) -> list[int]:
-    """For each of PAIRS, the texts of the first split that also stand in the second."""
-    hashes = {name: _hashes(split) for name, split in splits.items()}
+    """For each of PAIRS, the texts of the first split that also stand in the second; of the second none is held."""
     counts = []
     for name, other in PAIRS:
-        known = np.sort(hashes[other])
-        places = np.searchsorted(known, hashes[name]).clip(max=len(known) - 1)
-        counts.append(int((known[places] == hashes[name]).sum()))
+        known, place_of = np.unique(np.concatenate(list(_hashes(splits[name]))), return_inverse=True)
+        found = np.zeros(len(known), dtype=bool)
+        for hashes in _hashes(splits[other]):
+            places = np.searchsorted(known, hashes).clip(max=len(known) - 1)
+            found[places[known[places] == hashes]] = True
+        counts.append(int(found[place_of].sum()))
     return counts
 
 

@@ -15,7 +15,7 @@ class LengthGroupedSampler(Sampler[int]):
     """Shuffles, sorts windows of 100 batches by length, and shuffles the batches; the rest comes last.
 
     No generator is consumed, so dropout and latent samples are the same whatever the data, and a resumed run sees
-    the batches that it would have seen. Holds four bytes a sentence, and eight more while an epoch runs.
+    the batches that it would have seen. Holds four bytes a sentence, and four more while an epoch runs.
 
     Args:
         lengths: tokens of each sentence.
@@ -46,7 +46,7 @@ class LengthGroupedSampler(Sampler[int]):
         yield from order[batches * self.batch_size :].tolist()
 
     def _sorted_in_windows(self, random: np.random.Generator) -> np.ndarray:
-        order = random.permutation(len(self.lengths))
+        order = random.permutation(np.arange(len(self.lengths), dtype=np.int32))
         window = WINDOW * self.batch_size
         for start in range(0, len(order), window):
             part = order[start : start + window]
@@ -54,7 +54,7 @@ class LengthGroupedSampler(Sampler[int]):
         return order
 
     def _numbers(self, order: np.ndarray) -> np.ndarray:
-        return order + self.epoch * len(order) if self.numbered else order
+        return order + np.int64(self.epoch * len(order)) if self.numbered else order
 
 
 class TokenBatches(LengthGroupedSampler):

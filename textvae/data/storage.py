@@ -93,7 +93,7 @@ def cut(texts: Dataset, sizes: dict[str, int], rest: str, seed: int) -> dict[str
 
     def fill(folder: Path) -> None:
         part_of = np.full(len(texts), len(sizes), dtype=np.int8)
-        order, start = np.random.default_rng(seed).permutation(len(texts)), 0
+        order, start = np.random.default_rng(seed).permutation(np.arange(len(texts), dtype=np.int32)), 0
         for number, size in enumerate(sizes.values()):
             part_of[order[start : start + size]] = number
             start += size
