@@ -9,6 +9,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard, RepoUrl
 from transformers import AutoConfig, AutoModel, AutoTokenizer, TextIteratorStreamer
+from transformers.generation import utils as generation
 
 from textvae import TextVAE, TextVAEConfig, TextVAEModel
 from textvae.inference import text_vae as module
@@ -33,6 +34,16 @@ def language_model(tokenizer):
 
 def state_of_randomness():
     return torch.get_rng_state().tolist()
+
+
+def test_no_warning_where_the_pad_token_is_the_end_of_a_text(vae, monkeypatch):
+    """As in many pretrained tokenizers: transformers would say that it cannot guess the attention mask."""
+    said = []
+    for name in ("warning", "warning_once"):
+        monkeypatch.setattr(generation.logger, name, lambda text, *_: said.append(text))
+    for beams in (1, 2):
+        vae.decode(torch.zeros(3, vae.latent_size), num_beams=beams, pad_token_id=vae.model.config.eos_token_id)
+    assert not said
 
 
 # ---- Text to z ----

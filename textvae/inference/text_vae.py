@@ -218,7 +218,14 @@ class TextVAE:
         with seeded(seed), torch.no_grad():
             for start in range(0, len(rows), BATCH):
                 part = rows[start : start + BATCH].to(self.model.device)
-                ids = self.model.generate(z=part, generation_config=config, streamer=streamer, custom_generate=loop)
+                ids = self.model.generate(
+                    z=part,
+                    # Of bos, with which all begin: transformers warns where it has to guess it (pad and eos are one).
+                    attention_mask=torch.ones(len(part), 1, dtype=torch.long, device=part.device),
+                    generation_config=config,
+                    streamer=streamer,
+                    custom_generate=loop,
+                )
                 texts += to_texts(self.tokenizer, ids.tolist())
         return texts[0] if one and len(texts) == 1 else texts
 
