@@ -36,16 +36,6 @@ def state_of_randomness():
     return torch.get_rng_state().tolist()
 
 
-def test_no_warning_where_the_pad_token_is_the_end_of_a_text(vae, monkeypatch):
-    """As in many pretrained tokenizers: transformers would say that it cannot guess the attention mask."""
-    said = []
-    for name in ("warning", "warning_once"):
-        monkeypatch.setattr(generation.logger, name, lambda text, *_: said.append(text))
-    for beams in (1, 2):
-        vae.decode(torch.zeros(3, vae.latent_size), num_beams=beams, pad_token_id=vae.model.config.eos_token_id)
-    assert not said
-
-
 # ---- Text to z ----
 
 
@@ -119,6 +109,16 @@ def test_encode_refuses(vae, wrong, message):
 
 
 # ---- z to text ----
+
+
+def test_no_warning_where_the_pad_token_is_the_end_of_a_text(vae, monkeypatch):
+    """As in many pretrained tokenizers: transformers would say that it cannot guess the attention mask."""
+    said = []
+    for name in ("warning", "warning_once"):
+        monkeypatch.setattr(generation.logger, name, lambda text, *_: said.append(text))
+    for beams in (1, 2):
+        vae.decode(torch.zeros(3, vae.latent_size), num_beams=beams, pad_token_id=vae.model.config.eos_token_id)
+    assert not said
 
 
 def test_decode(vae):

@@ -296,15 +296,17 @@ def _count_duplicates(corpus: Corpus) -> None:
 
 def _duplicates(splits: DatasetDict) -> list[int]:
     """For each of PAIRS, the texts of the first split that also stand in the second; of the second none is held."""
-    counts = []
-    for name, other in PAIRS:
-        known, place_of = np.unique(np.concatenate(list(_hashes(splits[name]))), return_inverse=True)
-        found = np.zeros(len(known), dtype=bool)
-        for hashes in _hashes(splits[other]):
-            places = np.searchsorted(known, hashes).clip(max=len(known) - 1)
-            found[places[known[places] == hashes]] = True
-        counts.append(int(found[place_of].sum()))
-    return counts
+    names = {name for name, _ in PAIRS}
+    known = {name: np.unique(np.concatenate(list(_hashes(splits[name]))), return_inverse=True) for name in names}
+    found = {pair: np.zeros(len(known[pair[0]][0]), dtype=bool) for pair in PAIRS}
+    for second in {other for _, other in PAIRS}:
+        pairs = [pair for pair in PAIRS if pair[1] == second]
+        for hashes in _hashes(splits[second]):  # read once for all of its pairs
+            for pair in pairs:
+                values = known[pair[0]][0]
+                places = np.searchsorted(values, hashes).clip(max=len(values) - 1)
+                found[pair][places[values[places] == hashes]] = True
+    return [int(found[pair][known[pair[0]][1]].sum()) for pair in PAIRS]
 
 
 def _few(paths: list[Path]) -> str:
