@@ -15,10 +15,11 @@ def make(family, **keys):
     return TextVAEModel(TextVAEConfig(vocab_size=40, encoder=encoder, latent={"size": 4}, decoder=decoder)).eval()
 
 
+@pytest.mark.parametrize("word_sum", [False, True], ids=["states", "words-too"])
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 @pytest.mark.parametrize("family", ENCODERS)
-def test_padding_and_order_change_nothing(family, pooling, batch):
-    model = make(family, pooling=pooling)
+def test_padding_and_order_change_nothing(family, pooling, word_sum, batch):
+    model = make(family, pooling=pooling, word_sum=word_sum)
     ids, mask = batch
     together = model.encode(ids, mask).mean
     for row in range(len(ids)):
@@ -27,6 +28,24 @@ def test_padding_and_order_change_nothing(family, pooling, batch):
         torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-5)
     order = torch.tensor([3, 0, 4, 1, 2])
     torch.testing.assert_close(model.encode(ids[order], mask[order]).mean, together[order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_the_sum_of_word_vectors_stands_beside_the_states(family, batch):
+    ids, mask = batch
+    plain, both = make(family).encoder(ids, mask), make(family, word_sum=True).encoder
+    vectors = both.backbone.get_input_embeddings()(ids) * both.backbone.get_input_embeddings().embedding_dim ** 0.5
+    length = mask.sum(1)
+    words = [vectors[row, : length[row]].sum(0) / length[row] ** 0.5 for row in range(len(ids))]
+    torch.testing.assert_close(both(ids, mask), torch.cat([plain, torch.stack(words)], -1))
+    assert both.output_size == both(ids, mask).shape[1]
+
+
+@pytest.mark.parametrize("word_sum", [False, True])
+def test_attention_over_a_frozen_encoder_is_trained(word_sum, batch):
+    model = make("bert", train="none", pooling="attention", word_sum=word_sum).train()
+    model.encode(*batch).mean.square().sum().backward()
+    assert model.encoder.pooling.score.weight.grad.any()
 
 
 @pytest.mark.parametrize("train", ["none", "last", "all"])

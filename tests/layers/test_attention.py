@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import DynamicCache
 
-from textvae.layers.attention import Attention, TransformerBlock, rotate
+from textvae.layers.attention import SHORT, Attention, TransformerBlock, attend, is_short, rotate
 
 B, T, M, H, A = 3, 6, 2, 16, 4
 POSITIONS = torch.arange(T)
@@ -124,3 +125,52 @@ def test_dropout_in_training_only():
     assert not torch.equal(block(x, CAUSAL, POSITIONS), block(x, CAUSAL, POSITIONS))
     block.eval()
     assert torch.equal(block(x, CAUSAL, POSITIONS), block(x, CAUSAL, POSITIONS))
+
+
+# ---- Short texts ----
+
+MASKS = {
+    "all": {},
+    "causal": {"is_causal": True},
+    "padding": {"mask": torch.tensor([[True] * 7, [True] * 4 + [False] * 3])[:, None, None]},
+    "added": {"mask": torch.linspace(-2, 2, 49).view(1, 1, 7, 7)},
+}
+
+
+def drawn(dtype, keys=7):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, 3, n, 8, generator=generator).to(dtype).requires_grad_() for n in (7, keys, keys)]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_plain_products_equal_torch_s_attention(mask):
+    """Values and gradients, within the rounding of bfloat16."""
+    options = {name: value.to(torch.bfloat16) if mask == "added" else value for name, value in MASKS[mask].items()}
+    plain, torchs = drawn(torch.bfloat16), drawn(torch.float32)
+    assert is_short(plain[0], plain[1])
+    ours = attend(*plain, **options)
+    names = {"mask": "attn_mask"}
+    theirs = F.scaled_dot_product_attention(*torchs, **{names.get(k, k): v for k, v in MASKS[mask].items()})
+    torch.testing.assert_close(ours.float(), theirs, rtol=0.02, atol=0.02)
+    ours.float().square().sum().backward()
+    theirs.square().sum().backward()
+    for a, b in zip(plain, torchs, strict=True):
+        torch.testing.assert_close(a.grad.float(), b.grad, rtol=0.05, atol=0.1)
+
+
+def test_what_is_short():
+    """In bfloat16, by itself or by autocast, and few keys."""
+    assert not is_short(*drawn(torch.float32)[:2])
+    assert not is_short(*drawn(torch.bfloat16, SHORT + 1)[:2])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert is_short(*drawn(torch.float32)[:2])
+    with torch.autocast("cpu", torch.float16):
+        assert not is_short(*drawn(torch.float32)[:2])
+
+
+def test_dropout_leaves_the_mean():
+    query, key, value = (x.detach() for x in drawn(torch.bfloat16))
+    torch.manual_seed(0)
+    many = torch.stack([attend(query, key, value, dropout=0.5) for _ in range(2000)]).float().mean(0)
+    torch.testing.assert_close(many, attend(query, key, value).float(), rtol=0.1, atol=0.1)
+    assert not torch.equal(attend(query, key, value, dropout=0.5), attend(query, key, value))

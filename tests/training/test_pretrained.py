@@ -1,5 +1,6 @@
 """A pretrained pair with two tokenizers, from its folders through training to a run that needs neither."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -169,6 +170,30 @@ def test_a_missing_model_is_one_line(pair, texts, tmp_path, side, values, messag
     assert not (tmp_path / "run").exists()
 
 
+def test_pretrained_weights_learn_at_a_rate_of_their_own(pair, texts, tmp_path):
+    """Those of the encoder hardly move, what is new does; the log tells the rate of the latter."""
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"train": "all"}, decoder={"train": "none"})
+    training = {"pretrained_learning_rate": 1e-9, "learning_rate": 1e-2, "weight_decay": 0.0, "logging_steps": 1}
+    run = train(dataclasses.replace(recipe, training=recipe.training | training))
+    theirs = AutoModel.from_pretrained(pair / "encoder").state_dict()
+    ours = run.vae.model.encoder.backbone.state_dict()
+    moved = max(float((ours[name] - theirs[name]).abs().max()) for name in theirs)
+    assert 0 < moved < 1e-7
+    assert run.vae.model.posterior.mu.bias.abs().min() > 1e-3
+    history = [json.loads(line) for line in (run.folder / "logs" / "history.jsonl").read_text().splitlines()]
+    assert max(row.get("learning_rate", 0) for row in history) == 1e-2
+
+
+def test_additions_of_low_rank_are_new(pair, texts, tmp_path):
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"train": "all"}, decoder={"train": "lora", "lora_rank": 2})
+    training = {"pretrained_learning_rate": 1e-9, "learning_rate": 1e-2}
+    run = train(dataclasses.replace(recipe, training=recipe.training | training))
+    additions = {n: p for n, p in run.vae.model.decoder.backbone.named_parameters() if "lora_B" in n}
+    assert additions
+    assert all(p.abs().max() > 1e-3 for p in additions.values())
+
+
 # ---- Families ----
 
 
@@ -176,7 +201,7 @@ def test_a_missing_model_is_one_line(pair, texts, tmp_path, side, values, messag
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "t5", "bart"])
 def test_a_run_of_each_family(pair, texts, tmp_path, family, train_what):
     """From its folder to a run that is loaded again, also where vocabulary and softmax layer are one tensor."""
-    kind = {"kind": "seq2seq"} if family in SEQ2SEQ else {"inject": ["memory", "prefix", "embedding"]}
+    kind = {"kind": "seq2seq"} if family in SEQ2SEQ else {"inject": ["memory", "prefix", "embedding", "output"]}
     recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / family), "train": train_what} | kind)
     run = train(recipe)
     again = TextVAE.from_pretrained(run.folder)

@@ -107,6 +107,33 @@ class Seeded(TrainerCallback):
 # ---- A step ----
 
 
+def test_word_dropout_falls_in_a_straight_line(make_trainer):
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            seen.append(model.decoder.drop_words.p)
+
+    trainer = make_trainer(dropout=0.8, final_word_dropout=0.2, callbacks=[Look()])
+    trainer.train()
+    assert seen == pytest.approx([0.8, 0.65, 0.5, 0.35])
+    assert trainer.model.config.decoder["word_dropout"] == 0.8
+    trainer = make_trainer(dropout=0.8, callbacks=[Look()])
+    trainer.train()
+    assert seen[4:] == [0.8] * 4
+
+
+def test_word_dropout_that_does_not_fall_is_refused(make_trainer):
+    message = r"training\.final_word_dropout: 0\.3 is no less than model\.decoder\.word_dropout, 0\.3"
+    with pytest.raises(ValueError, match=message):
+        make_trainer(dropout=0.3, final_word_dropout=0.3)
+
+
+def test_a_rate_for_pretrained_weights_is_refused_where_there_are_none(make_trainer):
+    with pytest.raises(ValueError, match=r"training\.pretrained_learning_rate: no effect"):
+        make_trainer(pretrained_learning_rate=1e-4)
+
+
 @pytest.mark.parametrize(
     "objective",
     [

@@ -18,7 +18,7 @@ from textvae.outputs import DecoderOutput
 from textvae.registry import register
 from textvae.validation import one_line
 
-Injection = Literal["memory", "prefix", "embedding"]
+Injection = Literal["memory", "prefix", "embedding", "output"]
 
 
 class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
@@ -26,7 +26,7 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
 
     Args:
         inject: where z enters, any subset of memory (keys and values of its own in each layer), prefix (soft tokens
-            before the sentence) and embedding (added to every word vector).
+            before the sentence), embedding (added to every word vector) and output (added before the softmax).
         latent_slots: memory slots of each layer, and tokens of the prefix.
     """
 
@@ -37,7 +37,7 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError("name at least one of memory, prefix, embedding, each once")
+            raise ValueError("name at least one of memory, prefix, embedding, output, each once")
         return value
 
 
@@ -181,6 +181,9 @@ class PretrainedDecoder(BackboneDecoder):
             self.prefix = nn.Linear(self.latent_size, slots * text.hidden_size)
         if "embedding" in self.inject:
             self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
+        if "output" in self.inject:
+            width = self.backbone.get_output_embeddings().in_features
+            self.latent_output = nn.Linear(self.latent_size, width, bias=False)
 
     def checkpoint(self, **options) -> None:
         """As for any pretrained part; keys and values for z cannot be had then."""
@@ -253,4 +256,7 @@ class PretrainedDecoder(BackboneDecoder):
         )
         if state is not None:
             state.cache, state.length = output.past_key_values, past + ids.shape[1]
-        return DecoderOutput(output.last_hidden_state[:, -ids.shape[1] :], state)
+        features = output.last_hidden_state[:, -ids.shape[1] :]
+        if "output" in self.inject:
+            features = features + self.latent_output(z)[:, None].to(features.dtype)
+        return DecoderOutput(features, state)

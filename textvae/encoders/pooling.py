@@ -1,4 +1,4 @@
-"""From one state a token to one summary a sentence; padding has no say. Shapes: B sentences, T tokens, H features."""
+"""From one vector a token to one summary a sentence; padding has no say. Shapes: B sentences, T tokens, H features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import torch
 from torch import Tensor, nn
 
 PoolingKind = Literal["last", "mean", "max", "attention"]
+
+
+def sum_of_words(words: Tensor, mask: Tensor) -> Tensor:
+    """Word vectors (B,T,H) summed over a sentence's tokens and divided by the root of their number -> (B,H)."""
+    return (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).sqrt()
 
 
 class Pooling(nn.Module):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from textvae.encoders.pooling import Pooling, PoolingKind
+from textvae.encoders.pooling import Pooling, PoolingKind, sum_of_words
+from textvae.layers.dropout import embed
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
 from textvae.registry import register
 
@@ -18,9 +19,12 @@ class PretrainedEncoderConfig(PretrainedConfig):
 
     Args:
         pooling: first (BERT's [CLS]), last, mean, max or attention.
+        word_sum: put the sum of the T word vectors over sqrt(T) beside what is pooled: a short way from words to z,
+            for an encoder whose states say what a text is about rather than its words.
     """
 
     pooling: PoolingKind | Literal["first"] = "mean"
+    word_sum: bool = False
 
 
 @register("encoder", "pretrained", PretrainedEncoderConfig)
@@ -36,8 +40,10 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         super().__init__()
         self.config = config
         self.backbone = self.build_backbone(AutoModel, config, model_config.encoder, "model.encoder")
-        self.output_size = self.backbone.config.get_text_config().hidden_size
-        self.pooling = Pooling(config.pooling, self.output_size)
+        size = self.backbone.config.get_text_config().hidden_size
+        self.pooling = Pooling(config.pooling, size)
+        words = self.backbone.get_input_embeddings().embedding_dim if config.word_sum else 0
+        self.output_size = size + words
 
     def part_of(self, model: nn.Module) -> nn.Module:
         """Of an encoder-decoder its encoder, else the model."""
@@ -66,8 +72,11 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
             word_vectors: not read.
 
         Returns:
-            (B,H).
+            (B, output_size).
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train != "none"):
             states = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
-        return self.pooling(states, mask)
+            embedding = self.backbone.get_input_embeddings()
+            words = embed(embedding, ids, 0.0, self.training) if self.config.word_sum else None
+        pooled = self.pooling(states, mask)
+        return pooled if words is None else torch.cat([pooled, sum_of_words(words, mask)], -1)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from textvae.encoders.pooling import Pooling, PoolingKind
+from textvae.encoders.pooling import Pooling, PoolingKind, sum_of_words
 from textvae.layers.dropout import LockedDropout, WordDropout, embed
 from textvae.registry import register
 from textvae.validation import Section
@@ -117,4 +117,4 @@ class RecurrentEncoder(nn.Module):
             pooled = self.pooling(x, mask)
         if not self.config.word_sum:
             return pooled
-        return torch.cat([pooled, (words * mask[..., None]).sum(1) / lengths[:, None].sqrt()], -1)
+        return torch.cat([pooled, sum_of_words(words, mask)], -1)

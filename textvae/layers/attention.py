@@ -9,6 +9,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Up to so many keys plain products beat the kernel of torch on a processor in bfloat16, whose backward pass is slow.
+SHORT = 128
+
+
+def is_short(query: Tensor, key: Tensor) -> bool:
+    """Whether `attend` takes plain products."""
+    if query.device.type != "cpu" or key.shape[2] > SHORT:
+        return False
+    autocast = torch.is_autocast_enabled("cpu")  # which takes products in its dtype, whatever they are of
+    return (torch.get_autocast_dtype("cpu") if autocast else query.dtype) == torch.bfloat16
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """As torch's scaled_dot_product_attention; several times faster where texts are short: see docs/performance.md.
+
+    Args:
+        query: (B,A,T,d).
+        key, value: (B,A,K,d).
+        mask: True where a query may look, or numbers that are added to the scores; broadcast to (B,A,T,K).
+        dropout: on attention weights.
+        is_causal: whether the query at t sees the keys up to t alone; then without a mask.
+        scale: of the scores; d^-1/2 when None.
+
+    Returns:
+        (B,A,T,d).
+    """
+    if not is_short(query, key):
+        return F.scaled_dot_product_attention(query, key, value, mask, dropout, is_causal, scale=scale)
+    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    elif mask is not None:
+        scores = scores + mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    return F.dropout(weights, dropout) @ value
+
 
 def rotate(x: Tensor, positions: Tensor) -> Tensor:
     """Rotary position embedding.
@@ -84,7 +130,7 @@ class Attention(nn.Module):
         if slots is not None:
             key, value = torch.cat([slots[0].to(key.dtype), key], 2), torch.cat([slots[1].to(value.dtype), value], 2)
         dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+        attended = attend(query, key, value, mask, dropout)
         return self.output(attended.transpose(1, 2).flatten(2))
 
 

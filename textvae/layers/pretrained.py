@@ -5,11 +5,59 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from textvae import weights
+from textvae.layers.attention import attend, is_short
 from textvae.validation import Section, one_line
+
+
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """transformers' sdpa, but for short texts on a processor.
+
+    Args:
+        module: the layer, which may have fewer heads of keys than of queries.
+        query: (B,A,T,d).
+        key, value: (B,A',K,d).
+        attention_mask: as for sdpa, which made it; without one a layer that looks back only does so by itself.
+        dropout: on attention weights.
+        scaling: of the scores.
+        is_causal: whether the layer looks back only; the module says so when None.
+        **others: of transformers' interface.
+
+    Returns:
+        (B,T,A,d), and None for the weights.
+    """
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    causal = causal and attention_mask is None and query.shape[2] > 1
+    special = others.get("position_bias") is not None or (causal and query.shape[2] != key.shape[2])
+    if special or not is_short(query, key):
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, is_causal=is_causal, **others
+        )
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    attended = attend(query, key, value, attention_mask, dropout, causal, scaling)
+    return attended.transpose(1, 2).contiguous(), None
+
+
+ATTENTION = "textvae"
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 class PretrainedConfig(Section):
@@ -72,6 +120,8 @@ class PretrainedPart:
         except ValueError as error:
             message = f"{where}.name: {config.name} is of no supported family: {one_line(error)}"
             raise ValueError(message) from None
+        if backbone.config._attn_implementation == "sdpa":
+            backbone.set_attn_implementation(ATTENTION)
         if config.train != "all":
             backbone.requires_grad_(False)
         if config.train == "last":
@@ -88,6 +138,11 @@ class PretrainedPart:
         """Marks what is not trained; transformers forgets it in loading."""
         for name, weight in _weights_by_name(self.backbone):
             weight.requires_grad_(name not in self.untrained)
+
+    def pretrained_weights(self) -> list[nn.Parameter]:
+        """Those that are trained on; low-rank additions are new."""
+        named = self.backbone.named_parameters()
+        return [weight for name, weight in named if weight.requires_grad and ".lora_" not in name]
 
     @property
     def all_tied_weights_keys(self) -> dict[str, str]:

@@ -36,6 +36,10 @@ class TextVAETrainingArguments(TrainingArguments):
         early_stopping_patience: evaluations without improvement, after the warm-up of beta, that end training;
             0 turns it off.
         log_reconstructions: validation texts whose reconstruction is logged at each evaluation.
+        pretrained_learning_rate: of the weights that a pretrained part brings along, in place of learning_rate;
+            low-rank additions and all that is new keep the latter. null for one rate.
+        final_word_dropout: model.decoder.word_dropout falls to this in a straight line, from the beginning of training
+            to its end; null leaves it as it is.
         tokens_per_batch: batches of as many sentences as make so many tokens, padding counted, in place of
             per_device_train_batch_size; the loss is then divided by the mean number of sentences in a batch. null
             turns it off. In one process only.
@@ -53,6 +57,8 @@ class TextVAETrainingArguments(TrainingArguments):
     ema_decay: float = 0.0
     early_stopping_patience: int = 0
     log_reconstructions: int = 2
+    pretrained_learning_rate: float | None = None
+    final_word_dropout: float | None = None
     tokens_per_batch: int | None = None
     stages: list | None = None
     aggressive: bool = False

@@ -23,6 +23,8 @@ SEED = Field(ge=0, lt=2**32)  # what numpy takes
 # transformers.TrainingArguments takes any number; these are the ranges that make sense.
 RANGES = {
     "learning_rate": POSITIVE,
+    "pretrained_learning_rate": POSITIVE,
+    "final_word_dropout": SHARE,
     "per_device_train_batch_size": POSITIVE,
     "per_device_eval_batch_size": POSITIVE,
     "tokens_per_batch": POSITIVE,

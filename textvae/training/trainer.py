@@ -28,6 +28,7 @@ from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.ema import WeightAverage
+from textvae.training.rates import pretrained_weights, set_apart
 from textvae.training.storage import load_weights, save_weights
 from textvae.training.updates import ObjectiveOptimizer
 
@@ -84,6 +85,14 @@ class TextVAETrainer(Trainer):
         if args.tokens_per_batch and (args.world_size > 1 or args.aggressive):
             what = "training.aggressive" if args.aggressive else "several processes"
             raise ValueError(f"training.tokens_per_batch: not with {what}; set per_device_train_batch_size instead")
+        first = model.decoder.config.word_dropout
+        if args.final_word_dropout is not None and args.final_word_dropout >= first:
+            raise ValueError(
+                f"training.final_word_dropout: {args.final_word_dropout} is no less than model.decoder.word_dropout, "
+                f"{first}, from which it falls"
+            )
+        if args.pretrained_learning_rate is not None:
+            pretrained_weights(model)  # refuses a model without any
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
         if trains_objective and args.fp16:
             raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
@@ -170,6 +179,19 @@ class TextVAETrainer(Trainer):
         loss = result.loss * (sentences / (num_items_in_batch or sentences))
         return (loss, output) if return_outputs else loss
 
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """As in transformers; pretrained weights learn at a rate of their own where that is asked for."""
+        is_new, rate = self.optimizer is None, self.args.pretrained_learning_rate
+        optimizer = super().create_optimizer(model)
+        if is_new and rate is not None:
+            set_apart(optimizer, pretrained_weights(self.model), rate)
+        return optimizer
+
+    def _word_dropout(self) -> float:
+        """Of the decoder, at this moment."""
+        first, final = self.model.decoder.config.word_dropout, self.args.final_word_dropout
+        return first if final is None else first + (final - first) * self.progress
+
     # ---- Aggressive training of the encoder ----
 
     @property
@@ -179,7 +201,8 @@ class TextVAETrainer(Trainer):
         return self.args.aggressive and has_encoder and is_aggressive(self.state.log_history)
 
     def before_update(self) -> None:
-        """Trains the encoder alone where that is asked for."""
+        """Sets the word dropout of the moment, and trains the encoder alone where that is asked for."""
+        self.model.decoder.drop_words.p = self._word_dropout()
         if self.aggressive:
             sentences = self.args.train_batch_size * self.args.gradient_accumulation_steps
             self._count(inner_updates=train_encoder(self) * sentences)  # logged as a mean over sentences
