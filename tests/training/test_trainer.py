@@ -129,9 +129,13 @@ def test_word_dropout_that_does_not_fall_is_refused(make_trainer):
         make_trainer(dropout=0.3, final_word_dropout=0.3)
 
 
-def test_a_rate_for_pretrained_weights_is_refused_where_there_are_none(make_trainer):
-    with pytest.raises(ValueError, match=r"training\.pretrained_learning_rate: no effect"):
-        make_trainer(pretrained_learning_rate=1e-4)
+def test_a_rate_for_pretrained_weights_where_there_are_none(make_trainer, caplog):
+    trainer = make_trainer(pretrained_learning_rate=1e-4)
+    trainer.train()
+    assert "training.pretrained_learning_rate: no effect" in caplog.text
+    plain = make_trainer()
+    plain.train()
+    assert distance(weights(trainer.model), weights(plain.model)) == 0
 
 
 @pytest.mark.parametrize(

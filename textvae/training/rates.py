@@ -7,16 +7,9 @@ from torch import nn
 
 
 def pretrained_weights(model: nn.Module) -> list[nn.Parameter]:
-    """The trained weights that pretrained parts of a TextVAEModel brought along.
-
-    Raises:
-        ValueError: there are none.
-    """
+    """The trained weights that pretrained parts of a TextVAEModel brought along."""
     parts = [part for part in model.children() if hasattr(part, "pretrained_weights")]
-    weights = [weight for part in parts for weight in part.pretrained_weights()]
-    if not weights:
-        raise ValueError("training.pretrained_learning_rate: no effect, since no pretrained weight is trained")
-    return weights
+    return [weight for part in parts for weight in part.pretrained_weights()]
 
 
 def set_apart(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], rate: float) -> None:

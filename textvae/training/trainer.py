@@ -91,8 +91,8 @@ class TextVAETrainer(Trainer):
                 f"training.final_word_dropout: {args.final_word_dropout} is no less than model.decoder.word_dropout, "
                 f"{first}, from which it falls"
             )
-        if args.pretrained_learning_rate is not None:
-            pretrained_weights(model)  # refuses a model without any
+        if args.pretrained_learning_rate is not None and not pretrained_weights(model):
+            logger.warning("training.pretrained_learning_rate: no effect, since no pretrained weight is trained")
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
         if trains_objective and args.fp16:
             raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
