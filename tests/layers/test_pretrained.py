@@ -7,10 +7,18 @@ from transformers import AutoModel, AutoModelForCausalLM
 from tests.pretrained import DECODERS, ENCODERS
 from textvae import weights
 from textvae.layers import pretrained
-from textvae.layers.pretrained import ATTENTION
+from textvae.layers.pretrained import ATTENTION, attention
 
 MODELS = {f"decoder-{name}": (AutoModelForCausalLM, architecture) for name, architecture in DECODERS.items()}
 MODELS |= {f"encoder-{name}": (AutoModel, architecture) for name, architecture in ENCODERS.items()}
+
+
+def test_what_sdpa_refuses_is_refused():
+    """Where plain products would leave it out."""
+    layer, states = torch.nn.Module(), torch.randn(1, 2, 4, 8, dtype=torch.bfloat16)
+    attention(layer, states, states, states, None)
+    with pytest.raises(ValueError, match="softcap"):
+        attention(layer, states, states, states, None, softcap=2.0)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -15,6 +15,9 @@ from textvae import weights
 from textvae.layers.attention import attend, is_short
 from textvae.validation import Section, one_line
 
+# What sdpa reads or refuses beside tensors and scale: such a call is left to it. All else that it is given it ignores.
+LEFT_TO_SDPA = ("position_bias", "softcap", "cache")
+
 
 def attention(
     module: nn.Module,
@@ -44,8 +47,8 @@ def attention(
     """
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     causal = causal and attention_mask is None and query.shape[2] > 1
-    special = others.get("position_bias") is not None or (causal and query.shape[2] != key.shape[2])
-    if special or not is_short(query, key):
+    special = any(others.get(name) is not None for name in LEFT_TO_SDPA)
+    if special or (causal and query.shape[2] != key.shape[2]) or not is_short(query, key):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, is_causal=is_causal, **others
         )

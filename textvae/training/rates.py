@@ -21,8 +21,7 @@ def set_apart(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], rat
         weights: of it.
         rate: theirs.
     """
-    apart, usual = set(weights), []
-    others = []
+    apart, usual, others = set(weights), [], []
     for group in optimizer.param_groups:
         usual.append({**group, "params": [weight for weight in group["params"] if weight not in apart]})
         others.append({**group, "params": [weight for weight in group["params"] if weight in apart], "lr": rate})
