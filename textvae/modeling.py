@@ -30,6 +30,9 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     _supports_sdpa = True
 
+    # (V,) log of how often each word occurs. Where it is set, distortion is that of words without order: see `Stage`.
+    log_frequencies: Tensor | None = None
+
     def __init__(self, config: TextVAEConfig):
         super().__init__(config)
         if config.latent_size:
@@ -170,12 +173,33 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         Returns:
             (S,B) in nats, float32.
         """
+        if self.log_frequencies is not None:
+            return self.word_distortion(input_ids, attention_mask, z)
         samples, sentences = z.shape[:2]
         inputs = input_ids[:, :-1].repeat(samples, 1)
         targets = input_ids[:, 1:].repeat(samples, 1)
         real = attention_mask[:, 1:].bool().repeat(samples, 1)
         features = self.decoder(inputs, z.flatten(0, 1)).features
         return self._nll_of_rows(features, targets, real, skip_padding=z.device.type == "cpu").view(samples, sentences)
+
+    def word_distortion(self, input_ids: Tensor, attention_mask: Tensor, z: Tensor) -> Tensor:
+        """-log p of the words of each sentence in any order, told by z alone: p(word|z) ~ frequency * exp(word logit).
+
+        Args:
+            input_ids, attention_mask, z: as for `distortion`.
+
+        Returns:
+            (S,B) in nats, float32.
+
+        Source: Zhao et al. 2017, arXiv 1703.10960, equation 8, with the decoder's softmax layer.
+        """
+        words, real = input_ids[:, 1:], attention_mask[:, 1:]
+        log_frequencies, rows = self.log_frequencies.to(z.device), []
+        for sample in z:
+            for some, its_words, its_real in zip(*(t.split(256) for t in (sample, words, real)), strict=True):
+                logits = self.decoder.word_logits(some) + log_frequencies
+                rows.append(((logits.logsumexp(1, keepdim=True) - logits.gather(1, its_words)) * its_real).sum(1))
+        return torch.cat(rows).view(z.shape[:2])
 
     def _nll_of_rows(self, features: Tensor, targets: Tensor, real: Tensor, skip_padding: bool) -> Tensor:
         """(N,T,E) features and (N,T) targets, of which those that are real count -> (N,) nats.

@@ -200,6 +200,7 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         ValueError: as `load_recipe`.
     """
     from textvae.training.section import training_section  # loads transformers
+    from textvae.training.stages import check_stages
 
     values = dict(values)
     named: set[str] = set()
@@ -217,7 +218,9 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
     model = _model(section["model"])
     objective = _part("objective", section["objective"], "objective")
     training = training_section(section["training"], named)
-    _check_objectives(model["latent"], objective, training.get("stages") or [])
+    stages = training.get("stages") or []
+    _check_objectives(model["latent"], objective, stages)
+    check_stages(stages, model)
     return Recipe(
         data=_data(section["data"], named),
         tokenizer=_tokenizer(section["tokenizer"], model["decoder"]),

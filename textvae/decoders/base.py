@@ -33,7 +33,8 @@ class Decoder(nn.Module):
     """p(x|z), token by token. A subclass turns input ids and z into features; the softmax is here.
 
     Contract of a subclass: `forward(ids (N,T), z (N,D), state) -> DecoderOutput`, `new_state()`, `embedding`,
-    `softmax_weight (V,E)` and `softmax_bias (V,)` or None; `softcap` bounds the logits of pretrained models that do so.
+    `softmax_weight (V,E)` and `softmax_bias (V,)` or None; `output (N,D) -> (N,E)` where z enters before the softmax;
+    `softcap` bounds the logits of pretrained models that do so.
 
     Args:
         config: its configuration.
@@ -53,6 +54,10 @@ class Decoder(nn.Module):
         """(N,T,E) -> (N,T,V), float32."""
         bias = None if self.softmax_bias is None else self.softmax_bias.to(features.dtype)
         return bent(F.linear(features, self.softmax_weight.to(features.dtype), bias).float(), self.softcap)
+
+    def word_logits(self, z: Tensor) -> Tensor:
+        """What z says of each word before anything is read, up to how often each occurs: (N,D) -> (N,V), float32."""
+        return F.linear(self.output(z), self.softmax_weight).float()
 
     def nll(self, features: Tensor, targets: Tensor) -> Tensor:
         """-log p of each target in nats: features (n,E), targets (n,) -> (n,)."""

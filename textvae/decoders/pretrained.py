@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
@@ -183,7 +184,7 @@ class PretrainedDecoder(BackboneDecoder):
             self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
         if "output" in self.inject:
             width = self.backbone.get_output_embeddings().in_features
-            self.latent_output = nn.Linear(self.latent_size, width, bias=False)
+            self.output = nn.Linear(self.latent_size, width, bias=False)
 
     def checkpoint(self, **options) -> None:
         """As for any pretrained part; keys and values for z cannot be had then."""
@@ -210,6 +211,10 @@ class PretrainedDecoder(BackboneDecoder):
     def softmax_bias(self) -> Tensor | None:
         """(V,) of the softmax layer, or None."""
         return getattr(self.backbone.get_output_embeddings(), "bias", None)
+
+    def word_logits(self, z: Tensor) -> Tensor:
+        """As for any decoder. Pretrained word vectors stay as they are: words without order are not what made them."""
+        return F.linear(self.output(z), self.softmax_weight.detach()).float()
 
     def memory_of(self, z: Tensor) -> DynamicCache:
         """A cache that holds the keys and values of z in each layer, or nothing where z does not enter so."""
@@ -258,5 +263,5 @@ class PretrainedDecoder(BackboneDecoder):
             state.cache, state.length = output.past_key_values, past + ids.shape[1]
         features = output.last_hidden_state[:, -ids.shape[1] :]
         if "output" in self.inject:
-            features = features + self.latent_output(z)[:, None].to(features.dtype)
+            features = features + self.output(z)[:, None].to(features.dtype)
         return DecoderOutput(features, state)

@@ -35,7 +35,7 @@ from textvae.training.card import model_card
 from textvae.training.features import with_summaries
 from textvae.training.folder import CHECKPOINTS, LOGS, begun, check_output, check_resumed, last_checkpoint, make_folder
 from textvae.training.page import report_page
-from textvae.training.stages import WEIGHTS, Stage, read_stage, reset, write_stage
+from textvae.training.stages import WEIGHTS, Stage, predicting, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
 from textvae.validation import one_line
 
@@ -125,6 +125,8 @@ def train(
     make_folder(recipe, tokenizer, keep=resume)
     trainer, history = None, []
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
+    if not model.config.latent_size:  # nothing that could predict words
+        stages = [stage for stage in stages if stage is None or stage.predicts == "text"]
     try:
         for number, stage in enumerate(stages, 1):
             last = number == len(stages)
@@ -138,7 +140,8 @@ def train(
             # The only way to tell transformers where TensorBoard's files go.
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS / ("" if last else place.name))
             trainer = _trainer(recipe, stage, place, model, tokenizer, encoder_tokenizer, splits, callbacks)
-            trainer.train(resume_from_checkpoint=checkpoint)
+            with predicting(stage.predicts if stage else "text", model, splits["train"]):
+                trainer.train(resume_from_checkpoint=checkpoint)
             if not last:
                 write_stage(place, trainer)
                 history += _shifted(trainer.state.log_history, history, number)
@@ -174,6 +177,7 @@ def _trainer(
         values = stage.objective or values
         training["max_steps"] = stage.max_steps
         training |= {"learning_rate": stage.learning_rate} if stage.learning_rate else {}
+        training |= {"log_reconstructions": 0} if stage.predicts == "words" else {}
     args = TextVAETrainingArguments(output_dir=str(place), **training)
     objective = registry.build("objective", values, model.config.latent_size)
     train, validation = splits["train"], splits["validation"]

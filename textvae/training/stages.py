@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import torch
+from datasets import Dataset
 from pydantic import Field, field_validator
+from torch import Tensor
 
 from textvae import registry
 from textvae.modeling import TextVAEModel
@@ -20,6 +26,7 @@ from textvae.validation import Section
 logger = logging.getLogger(__name__)
 
 WEIGHTS, HISTORY = "model.safetensors", "history.json"
+MOST = 1_000_000  # texts whose words are counted
 
 
 class Stage(Section):
@@ -32,19 +39,66 @@ class Stage(Section):
         objective: as the section `objective`, in place of it; null for that section.
         reset: parts of the model that start anew: encoder, posterior, prior, decoder.
         learning_rate: in place of `training.learning_rate`; null for that one.
+        predicts: text; or words, which z alone predicts in any order, past the decoder's states, which are not even
+            computed: steps that take little time, after which z and its way to the softmax know of words. Needs output
+            in `model.decoder.inject`, and a stage after it that predicts the text.
 
-    Source: Li et al. 2019, arXiv 1909.00868 (autoencoder, then a new decoder and free bits).
+    Source: Li et al. 2019, arXiv 1909.00868 (autoencoder, then a new decoder and free bits); Zhao et al. 2017, arXiv
+    1703.10960, equation 8 (words of a text without order).
     """
 
     max_steps: int = Field(ge=1)
     objective: dict[str, Any] | None = None
     reset: tuple[Literal["encoder", "posterior", "prior", "decoder"], ...] = ()
     learning_rate: float | None = Field(None, gt=0)
+    predicts: Literal["text", "words"] = "text"
 
     @field_validator("objective", mode="before")
     @classmethod
     def _known(cls, value: Any) -> dict[str, Any] | None:
         return None if value is None else registry.resolve("objective", value, "objective", default="elbo")
+
+
+def check_stages(stages: list[dict[str, Any]], model: dict[str, Any]) -> None:
+    """Refuses stages that predict words where z has no way to them, or that leave the decoder untrained.
+
+    Args:
+        stages: of the recipe.
+        model: its section `model`, resolved.
+    """
+    asking = [n for n, stage in enumerate(stages, 1) if stage.get("predicts") == "words"]
+    if not asking:
+        return
+    where = f"training.stages: {asking[-1]}: predicts: words"
+    if asking[-1] == len(stages):
+        raise ValueError(f"{where} does not train the decoder; add a stage that predicts the text")
+    inject = model["decoder"]["inject"]
+    if "output" not in inject:
+        raise ValueError(f"{where} needs output in model.decoder.inject, which is [{', '.join(inject)}]")
+
+
+def log_frequencies(train: Dataset, vocab_size: int) -> Tensor:
+    """(V,) log of the share that each word has in the corpus, end of text counted, with one more of each.
+
+    Args:
+        train: rows with `ids`, of which the first MOST are looked at.
+        vocab_size: V.
+    """
+    counts = torch.ones(vocab_size)
+    for batch in train.select(range(min(MOST, len(train)))).with_format("arrow").iter(10_000):
+        words = np.concatenate([ids[1:] for ids in batch["ids"].to_numpy()])
+        counts += torch.bincount(torch.from_numpy(words), minlength=vocab_size)
+    return (counts / counts.sum()).log()
+
+
+@contextlib.contextmanager
+def predicting(what: str, model: TextVAEModel, train: Dataset) -> Iterator[None]:
+    """In which a model's distortion is that of what a stage predicts."""
+    model.log_frequencies = log_frequencies(train, model.config.vocab_size) if what == "words" else None
+    try:
+        yield
+    finally:
+        model.log_frequencies = None
 
 
 def reset(model: TextVAEModel, fresh: TextVAEModel, parts: tuple[str, ...]) -> None:
