@@ -62,6 +62,27 @@ def test_distortion_by_hand(make_model, batch, decoder):
     torch.testing.assert_close(model.distortion(*batch, z), expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("decoder", ["lstm2-all", "gru-untied-output"])
+def test_word_distortion_by_hand(make_model, batch, decoder):
+    """One word at a time, from what is added before the softmax alone; more rows than are taken at once."""
+    model = disturbed(make_model(decoder=decoder))
+    model.log_frequencies = torch.rand(V, generator=generator(1)).log()
+    z = torch.randn(S, B, D, generator=generator())
+    expected = torch.zeros(S, B)
+    for s in range(S):
+        for b in range(B):
+            scores = model.log_frequencies + model.decoder.softmax_weight @ (model.decoder.output.weight @ z[s, b])
+            for word in batch[0][b, 1 : int(batch[1][b].sum())]:
+                expected[s, b] -= scores.softmax(0)[word].log()
+    torch.testing.assert_close(model.distortion(*batch, z), expected, rtol=1e-4, atol=1e-4)
+    many = [tensor.repeat(100, 1) for tensor in batch]
+    torch.testing.assert_close(
+        model.distortion(*many, z.repeat(1, 100, 1)), expected.repeat(1, 100), rtol=1e-4, atol=1e-4
+    )
+    output = model(*batch, num_samples=S, generator=generator())
+    torch.testing.assert_close(output.distortion, model.word_distortion(*batch, output.z))
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_padding_counts_nothing_whether_it_is_skipped_or_not(make_model, batch, decoder, monkeypatch):
     """What an accelerator computes is what a processor does, in value and gradient."""

@@ -77,6 +77,16 @@ def test_gradient_reaches_z_and_what_is_trained(family, inject, train, batch, z)
 
 
 @pytest.mark.parametrize("family", DECODERS)
+def test_words_without_order_leave_pretrained_word_vectors_alone(family, batch):
+    model = make(family, ("embedding", "output"), train="all").train()
+    model.log_frequencies = torch.zeros(V)
+    model(*batch).distortion.sum().backward()
+    trained = {name for name, weight in model.decoder.named_parameters() if weight.grad is not None}
+    assert trained == {"output.weight"}
+    assert model.posterior.mu.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("family", DECODERS)
 def test_generation_equals_an_argmax_loop(family, z):
     model = make(family)
     ids, steps = torch.full((len(z), 1), 1), 6

@@ -1,16 +1,22 @@
 """Stages: what each begins with, what is left of it, and what is refused."""
 
+import collections
 import copy
 import json
+import math
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import set_seed
 
 from tests.contract import disturbed
 from tests.tiny import tiny_recipe, train_tiny
-from textvae.training.stages import reset
+from textvae.evaluation.likelihood import evaluate_bound
+from textvae.training.arguments import TextVAETrainingArguments
+from textvae.training.run import _model
+from textvae.training.stages import log_frequencies, predicting, reset
 
 SETTINGS = ("training.logging_steps=1", "training.eval_steps=3", "training.save_steps=3", "training.ema_decay=0.5")
 
@@ -30,9 +36,12 @@ def two(corpus_file, tmp_path_factory):
     return train_tiny(recipe)
 
 
+def history(run):
+    return [json.loads(line) for line in (run.folder / "logs" / "history.jsonl").read_text().splitlines()]
+
+
 def rows(run, key):
-    lines = (run.folder / "logs" / "history.jsonl").read_text().splitlines()
-    return [row[key] for row in map(json.loads, lines) if key in row and "loss" in row]
+    return [row[key] for row in history(run) if key in row and "loss" in row]
 
 
 def test_progress_and_learning_rate_run_in_each_stage(two):
@@ -89,6 +98,59 @@ def test_reset_of_a_plain_language_model(make_model):
     assert torch.equal(model.decoder.embedding.weight, fresh.decoder.embedding.weight)
 
 
+STEPS = 150
+WORDS = f"{{max_steps: {STEPS}, predicts: words, objective: {{beta: 0.01}}}}"
+OUTPUT = "model.decoder.inject=[initial, output]"
+
+
+@pytest.fixture(scope="module")
+def words_first(corpus_file, tmp_path_factory):
+    """Words without order first; then texts, at a learning rate of nothing."""
+    folder = tmp_path_factory.mktemp("runs") / "words"
+    last = "{max_steps: 3, learning_rate: 1e-30}"
+    return train_tiny(tiny_recipe(corpus_file, folder, *SETTINGS, OUTPUT, stages(f"{WORDS}, {last}")))
+
+
+def test_words_first_teach_z_and_its_way_to_the_softmax(words_first, corpus_file):
+    """z tells which subject, verb and place of many a text has; what reads in order is not touched."""
+    distortion = rows(words_first, "distortion")
+    assert distortion[STEPS - 1] < distortion[0] - 0.5 * math.log(8 * 6 * 6)
+    recipe = tiny_recipe(corpus_file, words_first.folder, *SETTINGS, OUTPUT, stages(f"{WORDS}, {{max_steps: 3}}"))
+    set_seed(recipe.training.get("seed", TextVAETrainingArguments.seed))
+    fresh = _model(recipe, words_first.vae.tokenizer, None)
+    first = load_file(words_first.folder / "checkpoints" / "stage-1" / "model.safetensors")
+    for name, value in fresh.decoder.state_dict().items():
+        assert torch.equal(value, first[f"decoder.{name}"]) is (name not in ("embedding.weight", "output.weight")), name
+
+
+def test_after_words_a_text_has_the_distortion_of_its_order(words_first):
+    model, split = words_first.vae.model, words_first.splits["validation"]
+    assert model.log_frequencies is None
+    evaluations = [row for row in history(words_first) if "eval_distortion" in row]
+    bound = evaluate_bound(model, split, bf16=False)
+    assert evaluations[-1]["eval_distortion"] == pytest.approx(float(bound.distortion.mean()), rel=1e-4)
+    with predicting("words", model, words_first.splits["train"]):
+        words = evaluate_bound(model, split, bf16=False)
+    before = [row["eval_distortion"] for row in evaluations if row["stage"] == 1]
+    assert before[-1] == pytest.approx(float(words.distortion.mean()), rel=1e-4)
+
+
+def test_frequencies_are_those_of_the_corpus(words_first):
+    model, train = words_first.vae.model, words_first.splits["train"]
+    counts = collections.Counter(word for row in train for word in row["ids"][1:])
+    size = model.config.vocab_size
+    shares = torch.tensor([1.0 + counts[word] for word in range(size)])
+    torch.testing.assert_close(log_frequencies(train, size), (shares / shares.sum()).log())
+
+
+def test_a_plain_language_model_skips_words(corpus_file, tmp_path):
+    recipe = tiny_recipe(
+        corpus_file, tmp_path / "lm", *SETTINGS, OUTPUT, "model.latent.size=0", stages(f"{WORDS}, {{max_steps: 3}}")
+    )
+    run = train_tiny(recipe)
+    assert rows(run, "step") == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -98,6 +160,8 @@ def test_reset_of_a_plain_language_model(make_model):
         (["{max_steps: 3}, {max_steps: 3, objective: {bete: 1}}"], r"stages\.1\.objective: objective\.bete: unkn"),
         ([""], r"training\.stages: \[\] is not allowed"),
         (["{max_steps: 3}", "training.max_steps=5"], r"training\.max_steps: no effect beside training\.stages"),
+        ([WORDS, OUTPUT], r"training\.stages: 1: predicts: words does not train the decoder; add a stage"),
+        ([f"{WORDS}, {{max_steps: 3}}"], r"needs output in model\.decoder\.inject, which is \[initial, concat\]"),
         (["{max_steps: 3}", "training.num_train_epochs=5"], r"training\.num_train_epochs: no effect beside training"),
     ],
 )  # fmt: skip
