@@ -13,6 +13,7 @@ from textvae import TextVAEConfig, TextVAEModel, TextVAETrainer, TextVAETraining
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.objectives import Elbo, ElboConfig, beta_at
+from textvae.training.collapse import CollapseWatch
 
 PART = {"kind": "recurrent", "embedding_size": 8, "hidden_size": 8}
 
@@ -489,12 +490,11 @@ def test_collapse_is_reported_once_with_advice(make_trainer, caplog):
         ([(1.0, 1), (9.0, 1)], 0),
     ],
 )
-def test_what_looks_collapsed(make_trainer, caplog, numbers, warned):
+def test_what_looks_collapsed(caplog, numbers, warned):
     """A rate below 1 nat, or fewer than a tenth of the units active, at two evaluations in a row."""
-    trainer = make_trainer()
-    trainer.state.max_steps = trainer.state.global_step = 10
-    for rate, active in numbers:
-        trainer._warn_of_collapse({"eval_rate": rate, "eval_active_units": active}, "eval")
+    watch = CollapseWatch(latent_size=4)
+    for step, (rate, active) in enumerate(numbers):
+        watch.look(rate, active, step)
     assert len(collapse_warnings(caplog)) == warned
 
 

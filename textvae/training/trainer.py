@@ -27,6 +27,7 @@ from textvae.inference.text_vae import TextVAE
 from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
+from textvae.training.collapse import CollapseWatch
 from textvae.training.ema import WeightAverage
 from textvae.training.rates import pretrained_weights, set_apart
 from textvae.training.storage import load_weights, save_weights
@@ -100,7 +101,7 @@ class TextVAETrainer(Trainer):
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
-        self._looked_collapsed = self._collapse_reported = False
+        self._watch = CollapseWatch(model.config.latent_size)
         self._clock_started = time.time()
         self.add_callback(_AroundStep(self))
         # Both print to stdout; callers show progress in their own way.
@@ -275,11 +276,12 @@ class TextVAETrainer(Trainer):
             metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
             if self.args.aggressive and bound.rate is not None:
                 metrics["mutual_information"] = latent_information(bound)["mutual_information"]
+        if "rate" in metrics and self.selects_by == "nll" and self.progress >= 0.1:
+            self._watch.look(metrics["rate"], metrics["active_units"], self.state.global_step)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics[f"{metric_key_prefix}_seconds"] = time.time() - start
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self._warn_of_collapse(metrics, metric_key_prefix)
         return metrics
 
     def _log_reconstructions(self, dataset) -> None:
@@ -291,27 +293,6 @@ class TextVAETrainer(Trainer):
         copies = vae.reconstruct(rows["text"], max_new_tokens=max(rows["length"]) + 5)
         for text, copy in zip(rows["text"], copies, strict=True):
             logger.info("step %d: %r -> %r", self.state.global_step, text, copy)
-
-    def _warn_of_collapse(self, metrics: dict[str, float], prefix: str) -> None:
-        """Warns once, at the second such evaluation in a row: at first no posterior tells much."""
-        rate, active = metrics.get(f"{prefix}_rate"), metrics.get(f"{prefix}_active_units")
-        if rate is None or self.selects_by != "nll" or self.progress < 0.1:
-            return
-        before, self._looked_collapsed = (
-            self._looked_collapsed,
-            rate < 1.0 or active < 0.1 * self.model.config.latent_size,
-        )
-        if before and self._looked_collapsed and not self._collapse_reported:
-            self._collapse_reported = True
-            logger.warning(
-                "the posterior looks collapsed at step %d: rate %.2f nats, %d of %d units active. Set "
-                "objective.free_bits (6 or more), a longer objective.beta.warmup or a smaller objective.beta.max, or "
-                "weaken the decoder with model.decoder.word_dropout",
-                self.state.global_step,
-                rate,
-                active,
-                self.model.config.latent_size,
-            )
 
     @property
     def selects_by(self) -> str:
