@@ -13,6 +13,7 @@ from transformers import set_seed
 
 from tests.contract import disturbed
 from tests.tiny import tiny_recipe, train_tiny
+from textvae.encoders.recurrent import RecurrentEncoder
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.run import _model
@@ -141,6 +142,24 @@ def test_frequencies_are_those_of_the_corpus(words_first):
     size = model.config.vocab_size
     shares = torch.tensor([1.0 + counts[word] for word in range(size)])
     torch.testing.assert_close(log_frequencies(train, size), (shares / shares.sum()).log())
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_every_stage_has_the_precision_that_was_asked_for(corpus_file, tmp_path, monkeypatch, bf16):
+    found, forward = [], RecurrentEncoder.forward
+
+    def noting(self, *args, **kwargs):
+        if self.training:
+            found.append(torch.is_autocast_enabled("cpu"))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(RecurrentEncoder, "forward", noting)
+    recipe = tiny_recipe(
+        corpus_file, tmp_path / "run", f"training.bf16={bf16}", stages("{max_steps: 2}, {max_steps: 3}")
+    )
+    run = train_tiny(recipe)
+    assert found == [bf16] * 5
+    assert "forward" not in vars(run.vae.model)
 
 
 def test_a_plain_language_model_skips_words(corpus_file, tmp_path):

@@ -354,16 +354,24 @@ class TextVAETrainer(Trainer):
             self._save_best()
             last = next(row for row in reversed(self.state.log_history) if key in row)
             ranked = [(last[key], last["step"])]
-        # Under bf16, training wraps the model's forward; what is handed on is the model as it would be loaded.
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self._release()
         load_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors")
         return {"step": ranked[0][1], key: ranked[0][0]}
 
     def keep_last(self) -> None:
         """Gives the model the last weights, averaged where averages are kept: what a stage hands on to the next."""
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self._release()
         if self.ema:
             self.ema.keep()
+
+    def _release(self) -> None:
+        """Leaves the model as it would be loaded: under bf16, training wraps its forward.
+
+        And unmarked, since accelerate does not wrap a model again that it once has: a stage after the first would be
+        trained in float32.
+        """
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        vars(model).pop("_is_accelerate_prepared", None)
 
     # ---- Checkpoints ----
 
