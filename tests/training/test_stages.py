@@ -157,9 +157,8 @@ def test_every_stage_has_the_precision_that_was_asked_for(corpus_file, tmp_path,
     recipe = tiny_recipe(
         corpus_file, tmp_path / "run", f"training.bf16={bf16}", stages("{max_steps: 2}, {max_steps: 3}")
     )
-    run = train_tiny(recipe)
+    train_tiny(recipe)
     assert found == [bf16] * 5
-    assert "forward" not in vars(run.vae.model)
 
 
 def test_a_plain_language_model_skips_words(corpus_file, tmp_path):
