@@ -46,7 +46,8 @@ class TextVAETrainingArguments(TrainingArguments):
         aggressive: before each update of the decoder, train the encoder alone until it no longer gains, as long as
             mutual information on validation rises from evaluation to evaluation; see textvae/training/aggressive.py.
         stages: trainings one after the other, each with `max_steps` and, where they are to differ, `objective`,
-            `reset`, `learning_rate` and `predicts`; see textvae/training/stages.py. Used by `train`; a trainer runs one.
+            `reset`, `learning_rate` and `predicts`; see textvae/training/stages.py. Used by `train`; a trainer runs
+            one of them.
 
     Defaults that differ: max_steps 3000, per_device_train_batch_size 64, learning_rate 1e-3, cosine decay, gradients
     clipped at 5 (the loss is a sum over tokens), evaluation every tenth of training, and bf16 where the machine has
