@@ -191,7 +191,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         Returns:
             (S,B) in nats, float32.
 
-        Source: Zhao et al. 2017, arXiv 1703.10960, equation 8, with the decoder's softmax layer.
+        Source: Zhao et al. 2017, arXiv 1703.10960 (their bag-of-word loss), with the decoder's softmax layer.
         """
         words, real = input_ids[:, 1:], attention_mask[:, 1:]
         log_frequencies, rows = self.log_frequencies.to(z.device), []

@@ -44,7 +44,7 @@ class Stage(Section):
             in `model.decoder.inject`, and a stage after it that predicts the text.
 
     Source: Li et al. 2019, arXiv 1909.00868 (autoencoder, then a new decoder and free bits); Zhao et al. 2017, arXiv
-    1703.10960, equation 8 (words of a text without order).
+    1703.10960 (bag-of-word loss).
     """
 
     max_steps: int = Field(ge=1)
@@ -85,7 +85,8 @@ def log_frequencies(train: Dataset, vocab_size: int) -> Tensor:
         vocab_size: V.
     """
     counts = torch.ones(vocab_size)
-    for batch in train.select(range(min(MOST, len(train)))).with_format("arrow").iter(10_000):
+    some = train.select_columns("ids").select(range(min(MOST, len(train))))
+    for batch in some.with_format("arrow").iter(10_000):
         words = np.concatenate([ids[1:] for ids in batch["ids"].to_numpy()])
         counts += torch.bincount(torch.from_numpy(words), minlength=vocab_size)
     return (counts / counts.sum()).log()
