@@ -17,7 +17,7 @@ from textvae.encoders.recurrent import RecurrentEncoder
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.run import _model
-from textvae.training.stages import log_frequencies, predicting, reset
+from textvae.training.stages import check_stages, log_frequencies, predicting, reset
 
 SETTINGS = ("training.logging_steps=1", "training.eval_steps=3", "training.save_steps=3", "training.ema_decay=0.5")
 
@@ -159,6 +159,11 @@ def test_every_stage_has_the_precision_that_was_asked_for(corpus_file, tmp_path,
     )
     train_tiny(recipe)
     assert found == [bf16] * 5
+
+
+def test_words_with_a_decoder_that_has_no_ways_in_are_refused():
+    with pytest.raises(ValueError, match=r"needs output in model\.decoder\.inject, which is \[\]"):
+        check_stages([{"predicts": "words"}, {}], {"decoder": {"kind": "of one's own"}})
 
 
 def test_a_plain_language_model_skips_words(corpus_file, tmp_path):

@@ -72,7 +72,7 @@ def check_stages(stages: list[dict[str, Any]], model: dict[str, Any]) -> None:
     where = f"training.stages: {asking[-1]}: predicts: words"
     if asking[-1] == len(stages):
         raise ValueError(f"{where} does not train the decoder; add a stage that predicts the text")
-    inject = model["decoder"]["inject"]
+    inject = model["decoder"].get("inject", ())  # a decoder from elsewhere may lack the key
     if "output" not in inject:
         raise ValueError(f"{where} needs output in model.decoder.inject, which is [{', '.join(inject)}]")
 
