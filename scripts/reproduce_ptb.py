@@ -79,6 +79,9 @@ ROWS = {
     "batch_norm": Row("annealing, mu is batch-normalised", recipe="ptb_lstm_lstm_batch_norm"),
     "free_bits": Row("annealing, free bits of each dimension"),
     "free_bits_skip": Row("annealing, free bits of each dimension, z goes to the softmax too: the recipe", (SKIP,)),
+    "word_sum": Row(
+        "the recipe, and the sum of the word vectors for the encoder", (SKIP, "model.encoder.word_sum=true")
+    ),
     "free_bits_total": Row("annealing, free bits of the whole rate", ("objective.free_bits_per=total",)),
     "target_rate": Row("rate of 8 by a Lagrange multiplier", recipe="ptb_lstm_lstm_target_rate"),
     "pretrained": Row(
