@@ -6,7 +6,13 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from textvae import load_recipe
 
 
 def train(folder: Path, recipe: str, overrides: list[str]) -> None:
@@ -18,11 +24,36 @@ def train(folder: Path, recipe: str, overrides: list[str]) -> None:
         overrides: key=value.
 
     Raises:
-        SystemExit: training failed.
+        SystemExit: training failed, or the folder holds a run of another recipe.
     """
+    _check_same(folder, recipe, overrides)
     if not metrics(folder, "validation").is_file():
         begun = ["--resume"] if (folder / "textvae.yaml").is_file() else []
         textvae("train", recipe, *overrides, f"output_dir={folder}", *begun)
+
+
+def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
+    """Refuses a run that is not the one asked for: its numbers would stand under another's name."""
+    if not (folder / "textvae.yaml").is_file():
+        return
+    texts = (folder / "textvae.yaml").read_text(encoding="utf-8"), load_recipe(recipe, overrides).to_yaml()
+    old, new = (dict(_keys(yaml.safe_load(text))) for text in texts)
+    different = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if different:
+        raise SystemExit(
+            f"error: {folder} holds a run with another {', '.join(different[:5])}; choose another --output-dir, or "
+            "remove that folder"
+        )
+
+
+def _keys(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Each key of a recipe by its path, with its value; of a source of texts the name, since files may have moved."""
+    for name, value in values.items():
+        key = f"{above}{name}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{key}.")
+        else:
+            yield key, Path(value).name if key == "data.source" else value
 
 
 def textvae(*arguments: str) -> None:

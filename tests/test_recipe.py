@@ -565,6 +565,16 @@ DETERMINISTIC = {"latent": {"posterior": "deterministic"}}
             {"latent": {"prior": "mixture"}},
             "adversarial does not go with gaussian posterior",
         ),
+        (
+            "{kind: infovae}",
+            {"latent": {"prior": "mixture"}},
+            "infovae does not go with gaussian posterior and mixture prior: with alpha: 1 a learned prior",
+        ),
+        (
+            "{kind: target_rate}",
+            {"latent": {"posterior": "vmf", "prior": "uniform"}},
+            "target_rate does not go with vmf posterior and uniform prior: its rate is a constant",
+        ),
         ("{beta: 0}", {"latent": {"prior": "mixture"}}, "elbo does not go with gaussian posterior and mixture prior"),
     ],
 )

@@ -86,11 +86,24 @@ def test_the_trainer_gets_a_new_order_for_each_epoch():
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(100))
 
 
+def test_batches_that_are_not_by_length_are_random_draws():
+    """What is computed of a batch is that of the corpus in expectation; of sorted batches it is not."""
+    lengths = np.random.default_rng(1).integers(1, 60, 6400)
+    variances = {
+        by_length: np.mean([lengths[group].var(ddof=1) for group in batches(sampler, 64)])
+        for by_length in (True, False)
+        for sampler in [LengthGroupedSampler(lengths, 64, 0, by_length=by_length)]
+    }
+    assert variances[False] == pytest.approx(lengths.var(), rel=0.03)
+    assert variances[True] < 0.01 * lengths.var()
+
+
+@pytest.mark.parametrize("by_length", [True, False])
 @pytest.mark.parametrize("count", [1, 7, 1000, 30 * WINDOW + 3])
 @pytest.mark.parametrize("tokens", [10, 64, 500])
-def test_batches_by_tokens_hold_every_sentence_once_and_no_more_than_the_budget(count, tokens):
+def test_batches_by_tokens_hold_every_sentence_once_and_no_more_than_the_budget(count, tokens, by_length):
     lengths = np.random.default_rng(0).integers(1, 40, count)
-    sampler = TokenBatches(lengths, tokens, 0)
+    sampler = TokenBatches(lengths, tokens, 0, by_length=by_length)
     found = list(sampler)
     assert len(found) == len(sampler)
     assert sorted(itertools.chain.from_iterable(found)) == list(range(count))

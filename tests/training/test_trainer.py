@@ -139,6 +139,36 @@ def test_a_rate_for_pretrained_weights_where_there_are_none(make_trainer, caplog
     assert distance(weights(trainer.model), weights(plain.model)) == 0
 
 
+@pytest.mark.parametrize("tokens", [None, 60])
+@pytest.mark.parametrize(
+    ("objective", "posterior", "by_length"),
+    [
+        ({}, "gaussian", True),
+        ({"kind": "adversarial"}, "deterministic", True),
+        ({"kind": "infovae"}, "gaussian", False),
+        ({}, {"kind": "gaussian", "batch_norm": 0.5}, False),
+    ],
+)
+def test_batches_are_random_where_something_is_computed_of_a_whole_batch(
+    make_trainer, objective, posterior, by_length, tokens
+):
+    trainer = make_trainer(objective, posterior=posterior, per_device_train_batch_size=4, tokens_per_batch=tokens)
+    assert trainer._get_train_sampler().by_length is by_length
+
+
+def test_batch_norm_gives_mu_its_deviation_where_length_is_all_that_z_tells(make_trainer):
+    """Sorted batches have one length each: over them nothing would be left of it, and far too much in evaluation."""
+    given = {"per_device_train_batch_size": 8, "max_steps": 150, "learning_rate": 0.0, "ema_decay": 0.0}
+    trainer = make_trainer(posterior={"kind": "gaussian", "batch_norm": 0.5}, **given)
+    lengths = torch.tensor(trainer.train_dataset["length"][:]).float()
+    size = trainer.model.encoder.output_size
+    trainer.model.encoder.forward = lambda ids, mask, *_, **__: (mask.sum(1, keepdim=True) - 4.0) * torch.ones(size)
+    trainer.train()
+    with torch.no_grad():
+        mu = trainer.model.eval().posterior((lengths + 1 - 4.0)[:, None] * torch.ones(size)).mu
+    torch.testing.assert_close(mu.std(0, correction=0), torch.full((4,), 0.5), rtol=0.2, atol=0)
+
+
 @pytest.mark.parametrize(
     "objective",
     [

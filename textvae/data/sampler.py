@@ -1,4 +1,4 @@
-"""Batches of sentences of like length, in an order that depends on the seed and the epoch alone."""
+"""Batches of sentences, of like length or at random, in an order that depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ WINDOW = 100
 class LengthGroupedSampler(Sampler[int]):
     """Shuffles, sorts windows of 100 batches by length, and shuffles the batches; the rest comes last.
 
+    Such a batch is no random draw of the corpus: what is computed of it as a whole (the statistics of a BatchNorm, a
+    discrepancy of distributions) is that of its length. For these, nothing is sorted.
+
     No generator is consumed, so dropout and latent samples are the same whatever the data, and a resumed run sees
     the batches that it would have seen. Holds four bytes a sentence, and four more while an epoch runs.
 
@@ -22,10 +25,11 @@ class LengthGroupedSampler(Sampler[int]):
         batch_size: sentences that will make a batch.
         seed: of the order.
         numbered: ask for row i in epoch e by the number i + e * rows, as `NumberedRows` wants it.
+        by_length: whether windows are sorted.
     """
 
-    def __init__(self, lengths, batch_size: int, seed: int, numbered: bool = False):
-        self.numbered = numbered
+    def __init__(self, lengths, batch_size: int, seed: int, numbered: bool = False, by_length: bool = True):
+        self.numbered, self.by_length = numbered, by_length
         self.lengths = np.asarray(lengths, dtype=np.int32)
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
 
@@ -48,7 +52,7 @@ class LengthGroupedSampler(Sampler[int]):
     def _sorted_in_windows(self, random: np.random.Generator) -> np.ndarray:
         order = random.permutation(np.arange(len(self.lengths), dtype=np.int32))
         window = WINDOW * self.batch_size
-        for start in range(0, len(order), window):
+        for start in range(0, len(order), window) if self.by_length else ():
             part = order[start : start + window]
             order[start : start + window] = part[np.argsort(self.lengths[part], kind="stable")]
         return order
@@ -65,12 +69,12 @@ class TokenBatches(LengthGroupedSampler):
     Args:
         lengths: tokens of each sentence.
         tokens: of a batch; a longer sentence is a batch of its own.
-        seed, numbered: as for LengthGroupedSampler.
+        seed, numbered, by_length: as for LengthGroupedSampler.
     """
 
-    def __init__(self, lengths, tokens: int, seed: int, numbered: bool = False):
+    def __init__(self, lengths, tokens: int, seed: int, numbered: bool = False, by_length: bool = True):
         mean = max(1.0, float(np.mean(lengths)))
-        super().__init__(lengths, max(1, int(tokens / mean)), seed, numbered)
+        super().__init__(lengths, max(1, int(tokens / mean)), seed, numbered, by_length)
         self.tokens, self._planned = tokens, None
 
     def __len__(self) -> int:
@@ -100,7 +104,7 @@ class TokenBatches(LengthGroupedSampler):
             first = 0
             while first < len(lengths):
                 cuts.append(start + first)
-                # Sorted: the last sentence of a batch is its longest.
-                sizes = lengths[first:] * np.arange(1, len(lengths) - first + 1)
+                rest = lengths[first : first + self.tokens]  # no batch has more sentences than tokens
+                sizes = np.maximum.accumulate(rest) * np.arange(1, len(rest) + 1)  # the longest sets the width
                 first += max(1, int(np.searchsorted(sizes, self.tokens, side="right")))
         return np.array(cuts)

@@ -162,6 +162,7 @@ class VonMisesFisherPosterior(nn.Module):
     support = "sphere"
     has_density = True
     by_dimension = False
+    fixed_width = True  # so is its rate to the uniform prior
 
     def __init__(self, config: VonMisesFisherConfig, input_size: int, latent_size: int):
         super().__init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from textvae.latent import PowerSpherical, VonMisesFisher
 from textvae.objectives.base import NO_RATE, Objective
@@ -28,6 +28,15 @@ class InfoVAEConfig(Section):
     mmd_weight: float = Field(100.0, gt=0)
     kernel: Literal["imq", "gaussian"] = "imq"
 
+    @model_validator(mode="after")
+    def _pulls(self) -> InfoVAEConfig:
+        if self.alpha + self.mmd_weight <= 1:
+            raise ValueError(
+                f"alpha + mmd_weight must be above 1, not {self.alpha + self.mmd_weight:g}: the discrepancy has the "
+                "weight alpha + mmd_weight - 1"
+            )
+        return self
+
 
 @register("objective", "infovae", InfoVAEConfig)
 class InfoVAE(Objective):
@@ -45,10 +54,17 @@ class InfoVAE(Objective):
     Source: Zhao et al. 2019, arXiv 1706.02262, equation 6.
     """
 
+    reads_batch = True
+
     @classmethod
     def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
-        """It needs a rate unless all weight is taken from it."""
-        return NO_RATE if values["alpha"] < 1 and not posterior.has_density else None
+        """It needs a rate unless all weight is taken from it, and then a learned prior has none."""
+        if values["alpha"] < 1:
+            return None if posterior.has_density else NO_RATE
+        why = (
+            "with alpha: 1 a learned prior has no rate to learn from; lower alpha, or take a prior that is not learned"
+        )
+        return why if prior.learned else None
 
     @property
     def selects_by(self) -> str:

@@ -58,8 +58,12 @@ class TargetRate(Objective):
 
     @classmethod
     def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
-        """It needs a rate."""
-        return None if posterior.has_density else NO_RATE
+        """It needs a rate, and one that training can change."""
+        if not posterior.has_density:
+            return NO_RATE
+        if getattr(posterior, "fixed_width", False) and not prior.learned:
+            return "its rate is a constant, which model.latent.posterior.concentration alone sets"
+        return None
 
     def __init__(self, config: TargetRateConfig, latent_size: int = 0):
         super().__init__(config, latent_size)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
@@ -132,10 +133,16 @@ class TextVAETrainer(Trainer):
         numbered = isinstance(dataset, NumberedRows)
         lengths, seed = text_lengths(dataset.rows if numbered else dataset), _data_seed(self.args)
         if self.args.tokens_per_batch:
-            return TokenBatches(lengths, self.args.tokens_per_batch, seed, numbered)
+            return TokenBatches(lengths, self.args.tokens_per_batch, seed, numbered, self._by_length)
         # An update's sentences are the same in one batch, in accumulated ones, and in those of several processes.
         update = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGroupedSampler(lengths, update, seed, numbered)
+        return LengthGroupedSampler(lengths, update, seed, numbered, self._by_length)
+
+    @property
+    def _by_length(self) -> bool:
+        """Whether batches may hold texts of like length: not where something is computed of a batch as a whole."""
+        normalised = any(isinstance(module, _BatchNorm) for module in self.model.modules())
+        return not (normalised or self.objective.reads_batch)
 
     def get_train_dataloader(self) -> DataLoader:
         """As in transformers, which cannot take batches from a sampler."""
