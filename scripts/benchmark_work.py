@@ -256,7 +256,7 @@ def frozen(preset: str) -> dict[str, float]:
     size, count = 32, WARM_UP + STEPS // 2
     with tempfile.TemporaryDirectory() as folder:
         budget = {"max_steps": count, "per_device_train_batch_size": size, "eval_strategy": "no", "save_strategy": "no"}
-        overrides = [f"training.{name}={value}" for name, value in budget.items()]
+        overrides = ["training.stages=null", *(f"training.{name}={value}" for name, value in budget.items())]
         overrides += ["model.encoder.train=none", "model.decoder.train=none", "training.ema_decay=0", "training.seed=0"]
         overrides += ["data.validation_size=0.005", "training.log_reconstructions=0", f"output_dir={folder}/run"]
         clock, callback = step_clock((WARM_UP, count))

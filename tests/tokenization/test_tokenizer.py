@@ -1,5 +1,6 @@
 """Every kind of tokenizer: what comes back, which ids there are, and what is said of wrong options."""
 
+import json
 import random
 from collections import Counter
 
@@ -7,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, BertTokenizerFast, GPT2TokenizerFast, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    BertTokenizerFast,
+    GPT2TokenizerFast,
+    GPTNeoXTokenizer,
+    PreTrainedTokenizerFast,
+    T5Tokenizer,
+)
 
 from textvae.data.encoding import encode_texts
 from textvae.tokenization import SPECIAL, TokenizerConfig, decode, is_lossless, make_tokenizer
@@ -225,6 +233,28 @@ def test_pretrained(make, bos, eos, pad, unk, new, texts, tmp_path):
     assert reloaded(spelt)["input_ids"] == encode_texts([spelt], tokenizer)["ids"][0] == ids
     assert is_lossless(tokenizer) == (make != "bert")
     assert not {tokenizer.unk_token_id} & {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+
+
+@pytest.mark.parametrize("make", ["t5", "gpt_neox"])
+def test_classes_with_a_template_of_their_own(make, texts, tmp_path):
+    """Read again from a run they would drop bos, or both ends."""
+    if make == "t5":
+        words = sorted({f"▁{word}" for text in texts for word in text.split()})
+        vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((word, -3.0) for word in words)]
+        original = T5Tokenizer(vocab=vocabulary, extra_ids=2)
+    else:
+        backend = pretrained("gpt2", texts).backend_tokenizer
+        model = json.loads(backend.to_str())["model"]
+        original = GPTNeoXTokenizer(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+    original.save_pretrained(tmp_path / "original")
+    tokenizer = make_tokenizer(TokenizerConfig(kind="pretrained", path=str(tmp_path / "original")), [])
+    tokenizer.save_pretrained(tmp_path / "saved")
+    reloaded = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    body = original(texts[0], add_special_tokens=False)["input_ids"]
+    ids = [tokenizer.bos_token_id, *body, tokenizer.eos_token_id]
+    assert tokenizer(texts[0])["input_ids"] == reloaded(texts[0])["input_ids"] == ids
+    assert reloaded.all_special_ids == tokenizer.all_special_ids
+    assert decode(reloaded, [ids]) == [texts[0]]
 
 
 @pytest.mark.parametrize(

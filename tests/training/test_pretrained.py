@@ -14,6 +14,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    AutoTokenizer,
     BertTokenizer,
     PreTrainedTokenizerFast,
     TrainerCallback,
@@ -25,7 +26,9 @@ from textvae import TextVAE, train, weights
 from textvae.data.collator import Collator
 from textvae.encoders.pretrained import PretrainedEncoder
 from textvae.recipe import make_recipe
+from textvae.tokenization import load_tokenizer, make_tokenizer
 from textvae.training.features import with_summaries
+from textvae.training.run import _load_pretrained, _model
 
 # Families whose logits are not those of their features, and without keys and values.
 GRANITE = {"model_type": "granite", "logits_scaling": 4.0} | GROUPED
@@ -138,6 +141,41 @@ def test_without_the_base_weights(pair, texts, tmp_path):
     assert again.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
 
 
+@pytest.mark.parametrize(("name", "trained"), [("llama", "lora"), ("gpt2", "lora"), ("gpt2", "none")])
+def test_training_begins_with_the_pretrained_model(pair, texts, tmp_path, name, trained):
+    """Low-rank additions add nothing yet, and special tokens that the vocabulary has grown by are unlikely."""
+    if trained == "lora":
+        pytest.importorskip("peft", reason="the extra lora is not installed")
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / name), "train": trained})
+    tokenizer = make_tokenizer(recipe.tokenizer, [])
+    model = _model(recipe, tokenizer, load_tokenizer(str(pair / "encoder"), None, "model.encoder.name")).eval()
+    _load_pretrained(model)
+    base = AutoModelForCausalLM.from_pretrained(pair / name).eval()
+    known = base.get_input_embeddings().num_embeddings
+    ids = torch.randint(known, (3, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ours, theirs = model.decoder.backbone(input_ids=ids).logits, base(input_ids=ids).logits
+    assert ours.shape[-1] == len(tokenizer) > known
+    torch.testing.assert_close(ours[..., :known], theirs)
+    # A word whose vector is the mean of all has at most the mean of their probabilities (Jensen).
+    assert (ours.softmax(-1)[..., known:] <= 1 / known).all()
+
+
+def test_words_first_with_spare_rows_in_the_softmax(pair, texts, tmp_path):
+    """Pretrained models may have more word vectors than their tokenizer has words."""
+    config = weights.configuration(DECODERS["llama"] | {"vocab_size": 400})
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "spare")
+    AutoTokenizer.from_pretrained(pair / "llama").save_pretrained(tmp_path / "spare")
+    recipe = recipe_of(
+        pair, tmp_path, texts, decoder={"name": str(tmp_path / "spare"), "inject": ["embedding", "output"]}
+    )
+    del recipe.training["max_steps"]
+    recipe.training["stages"] = [{"predicts": "words", "max_steps": 2}, {"max_steps": 2}]
+    run = train(recipe)
+    assert len(run.vae.tokenizer) < 400 == len(run.vae.model.decoder.softmax_weight)
+    assert run.metrics["nll"] > 0
+
+
 def test_lora(pair, texts, tmp_path):
     """Only what is added moves, and it is there after loading."""
     pytest.importorskip("peft", reason="the extra lora is not installed")
@@ -159,6 +197,7 @@ def test_lora(pair, texts, tmp_path):
             {"name": "package:no-such-package"},
             r"model\.encoder\.name: the Python package no-such-package is not",
         ),
+        ("encoder", {"name": "package:no.such"}, r"model\.encoder\.name: the Python package no\.such is not"),
         ("decoder", {"name": "package:json"}, r"tokenizer\.path: the Python package json carries no model"),
         ("decoder", {"name": "/no/such/folder"}, r"tokenizer\.path: cannot load /no/such/folder"),
     ],

@@ -212,4 +212,8 @@ def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ValueError(f"{where}.train: lora needs the extra lora: pip install textvae[lora]") from None
-    return inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), backbone)
+    backbone = inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), backbone)
+    for name, module in backbone.named_modules():
+        if ".lora_" in name:  # they add nothing at first: transformers must not give them first values of its own
+            module._is_hf_initialized = True
+    return backbone

@@ -265,8 +265,18 @@ def _with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokeni
         if getattr(tokenizer, name) in (None, *(getattr(tokenizer, other) for other in others)):
             tokenizer.add_special_tokens({name: SPECIAL[name]})
     bos, eos = tokenizer.bos_token, tokenizer.eos_token
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+    # Of no class of its own: T5's and GPT-NeoX's, read again from a run, would put their own template in place of this.
+    named = tokenizer.special_tokens_map
+    plain = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        split_special_tokens=True,
+        model_max_length=tokenizer.model_max_length,
+        clean_up_tokenization_spaces=tokenizer.clean_up_tokenization_spaces,
+        extra_special_tokens=[token for token in tokenizer.all_special_tokens if token not in named.values()],
+        **named,
+    )
+    plain.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{bos}:0 $A:0 {eos}:0",
         special_tokens=[(bos, tokenizer.bos_token_id), (eos, tokenizer.eos_token_id)],
     )
-    return tokenizer
+    return plain

@@ -95,7 +95,8 @@ def log_frequencies(train: Dataset, vocab_size: int) -> Tensor:
 @contextlib.contextmanager
 def predicting(what: str, model: TextVAEModel, train: Dataset) -> Iterator[None]:
     """In which a model's distortion is that of what a stage predicts."""
-    model.log_frequencies = log_frequencies(train, model.config.vocab_size) if what == "words" else None
+    # A pretrained softmax may have more rows than the tokenizer has words.
+    model.log_frequencies = log_frequencies(train, len(model.decoder.softmax_weight)) if what == "words" else None
     try:
         yield
     finally:
