@@ -580,9 +580,16 @@ DETERMINISTIC = {"latent": {"posterior": "deterministic"}}
 )
 def test_what_an_objective_cannot_train_is_refused(objective, model, reason):
     assert error(f"objective={objective}", model=model).startswith(f"objective: {reason}")
-    stages = f"training.stages=[{{max_steps: 2}}, {{max_steps: 2, objective: {objective}}}]"
-    assert error(stages, model=model).startswith(f"training.stages: 2: {reason}")
+    stage = f"{{max_steps: 2, objective: {objective}}}"
+    assert error(f"training.stages=[{stage}, {stage}]", model=model).startswith(f"training.stages: 1: {reason}")
     assert make(f"objective={objective}", model={"latent": model["latent"] | {"size": 0}}).model["latent"]["size"] == 0
+
+
+def test_a_learned_prior_needs_one_stage_that_trains_it():
+    """An autoencoder first leaves it as it is; what needs a rate needs it in every stage."""
+    stages = "training.stages=[{max_steps: 2, objective: %s}, {max_steps: 2}]"
+    assert make(stages % "{beta: 0}", model={"latent": {"prior": "mixture"}}).training["stages"]
+    assert error(stages % "{kind: iwae}", model=DETERMINISTIC).startswith("training.stages: 1: iwae does not go with")
 
 
 @pytest.mark.parametrize("objective", ["{kind: infovae}", "{kind: adversarial}", "{beta: 0}"])

@@ -318,14 +318,20 @@ def _model(values: dict[str, Any]) -> dict[str, Any]:
 
 def _check_objectives(latent: dict[str, Any], objective: dict[str, Any], stages: list[dict[str, Any]]) -> None:
     """Refuses what an objective, the recipe's or a stage's, has against the posterior or the prior."""
+    from textvae.objectives.base import UNTRAINED
+
     if not latent["size"]:
         return
     parts = [registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior")]
     named = {f"training.stages: {n}": stage.get("objective") or objective for n, stage in enumerate(stages, 1)}
     named = named or {"objective": objective}
-    for where, values in named.items():
-        reason = registry.part("objective", values["kind"]).refusal(values, *parts)
-        if reason:
+    reasons = {
+        where: registry.part("objective", values["kind"]).refusal(values, *parts) for where, values in named.items()
+    }
+    trains = None in reasons.values()  # then a stage may leave a learned prior alone
+    for where, reason in reasons.items():
+        if reason and not (trains and reason == UNTRAINED):
+            values = named[where]
             kinds = " and ".join(f"{latent[family]['kind']} {family}" for family in ("posterior", "prior"))
             raise ValueError(f"{where}: {values['kind']} does not go with {kinds}: {reason}")
 

@@ -164,6 +164,21 @@ def test_what_a_run_cannot_be_asked_is_told_first(
     assert result.err.startswith(f"error: {message}")
 
 
+def test_what_a_corpus_cannot_answer_is_told_first(textvae, run, tmp_path, monkeypatch):
+    """One label has nothing to be told from, and one text no other end of a path."""
+    for split, count in (("train", 9), ("valid", 1), ("test", 1)):
+        lines = [json.dumps({"text": f"the cat sees {n}", "label": "cat"}) for n in range(count)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr("textvae.evaluation.run.evaluate_split", lambda *_, **__: pytest.fail("too late"))
+    corpus = [f"data.source={tmp_path}", "data.label_column=label"]
+    for asked, message in (
+        (["--probes"], "--probes: 1 labels in training, 1 labelled texts to measure on"),
+        (["--paths", 3], "--paths: a path joins 2 texts; validation has 1"),
+    ):
+        result = textvae("evaluate", run, *asked, *corpus)
+        assert (result.code, result.err.splitlines()[-1]) == (2, f"error: {message}")
+
+
 def test_nearest_training_lines(textvae, run, trained):
     result = textvae("evaluate", run, "--samples", 1, "--nearest", 4, "--json")
     rows = result.json["nearest"]

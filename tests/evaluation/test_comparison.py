@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from tests.tiny import tiny_recipe, train_tiny
-from textvae import TextVAE, evaluate_run
-from textvae.evaluation.comparison import gap, paired, per_byte
+from textvae import evaluate_run
+from textvae.evaluation.comparison import common_units, paired, per_byte
 from textvae.evaluation.likelihood import evaluate_bound
-from textvae.evaluation.report import evaluate_split
 from textvae.evaluation.run import Extras
 
 LM = ("model.latent.size=0", "training.max_steps=60")
@@ -62,11 +61,9 @@ def test_other_vocabulary(trained, characters):
 
 def test_texts_that_do_not_come_back_and_another_vocabulary(trained, characters):
     dataset = trained.splits["test"].select(range(3))
-    vae = TextVAE(trained.vae.model, trained.vae.tokenizer)
-    evaluation = evaluate_split(vae, dataset, "test", 1, 0)
     dataset = dataset.map(lambda row: {"text": row["text"] + " zebra"})
     with pytest.raises(ValueError, match="the vocabularies differ and at least one has no way back"):
-        gap(vae, evaluation, dataset, characters.vae)
+        common_units(trained.vae, dataset, characters.vae)
 
 
 def test_refusals(trained, lm, tmp_path):

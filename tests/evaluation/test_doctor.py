@@ -83,7 +83,7 @@ def test_half_collapsed(examined, model):
     assert [found["mu_variance_per_dimension"][d] for d in (1, 3, 4, 6)] == pytest.approx([0] * 4, abs=1e-12)
     assert not found["decoder_ignores_z"]
     assert found["findings"][0] == "The posterior has collapsed in 4 of 8 dimensions; 4 are active."
-    assert found["advice"][0].startswith("Raise objective.free_bits (now 8.0)")
+    assert found["advice"][0].startswith("Raise objective.free_bits (now 8.0) to 16 or more")
     assert "Or set model.latent.size (now 8) to 4" in found["advice"][2]
 
 
@@ -157,7 +157,7 @@ def test_cap(examined, model):
     assert found["mutual_information"] == pytest.approx(math.log(found["sentences"]), abs=1e-4)
     assert found["mutual_information_at_cap"] is True
     assert any("is at its cap log 260 = 5.56" in line for line in found["findings"])
-    assert any("data.validation_size" in line for line in found["advice"])
+    assert any("read the rate and z_gain in place of" in line for line in found["advice"])
 
 
 def test_below_the_cap(examined, model):

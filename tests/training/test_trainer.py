@@ -13,7 +13,7 @@ from textvae import TextVAEConfig, TextVAEModel, TextVAETrainer, TextVAETraining
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.objectives import Elbo, ElboConfig, beta_at
-from textvae.training.collapse import CollapseWatch
+from textvae.training.collapse import CollapseWatch, more_rate
 
 PART = {"kind": "recurrent", "embedding_size": 8, "hidden_size": 8}
 
@@ -506,8 +506,22 @@ def test_collapse_is_reported_once_with_advice(make_trainer, caplog):
     assert trainer.state.log_history[-2]["eval_rate"] < 0.1
     [warning] = collapse_warnings(caplog)
     assert "the posterior looks collapsed at step" in warning
-    for advice in ("objective.free_bits", "objective.beta.warmup", "objective.beta.max", "model.decoder.word_dropout"):
+    for advice in ("objective.free_bits", "objective.beta.max", "model.decoder.word_dropout"):
         assert advice in warning
+    assert "warmup" not in warning  # a constant beta has none
+
+
+@pytest.mark.parametrize("values", [{}, {"beta": 1.0}, {"kind": "iwae"}, {"kind": "target_rate"}, {"kind": "infovae"}])
+def test_advice_names_keys_that_the_objective_has(values):
+    objective = registry.build("objective", values, 4, default="elbo")
+    told = more_rate(objective)
+    assert ("objective.beta.warmup" in told) == ("beta" not in values and "kind" not in values)
+    assert ("elbo" in told) == ("kind" in values)
+
+
+def test_aggressive_training_without_evaluations_would_never_end(make_trainer):
+    with pytest.raises(ValueError, match=r"training\.aggressive: true ends when .*training\.eval_strategy: no never"):
+        make_trainer(aggressive=True)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +536,7 @@ def test_collapse_is_reported_once_with_advice(make_trainer, caplog):
 )
 def test_what_looks_collapsed(caplog, numbers, warned):
     """A rate below 1 nat, or fewer than a tenth of the units active, at two evaluations in a row."""
-    watch = CollapseWatch(latent_size=4)
+    watch = CollapseWatch(4, "Do so")
     for step, (rate, active) in enumerate(numbers):
         watch.look(rate, active, step)
     assert len(collapse_warnings(caplog)) == warned

@@ -13,7 +13,7 @@ def run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")],
     kind: Annotated[str, typer.Option(help="mixture (of Gaussians) or flow (needs textvae\\[flows]).")] = "mixture",
     components: Annotated[int, typer.Option(min=1, help="Of the mixture.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     json: Json = False,
 ) -> None:
     """Fit a prior to the latent vectors of a run's training texts, for `sample --prior fitted`."""

@@ -155,7 +155,7 @@ class BackboneDecoder(PretrainedPart, Decoder):
 class PretrainedDecoder(BackboneDecoder):
     """A causal language model that is told z.
 
-    Tokens have the positions that they had in pretraining, from 0, whatever z is put before them.
+    Tokens have the positions that they had in pretraining, from 0; behind a soft prefix, from the number of its slots.
 
     Args:
         config: its configuration.

@@ -85,8 +85,8 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
             ]
     if found["mutual_information_at_cap"]:
         lines += [
-            "Nothing to change in the model: raise data.validation_size for more texts, or read the rate and z_gain "
-            "in place of the mutual information."
+            "Nothing to change in the model: read the rate and z_gain in place of the mutual information, which cannot "
+            "be more than the log of the number of texts."
         ]
     return lines
 
@@ -101,14 +101,19 @@ def _more_rate(recipe: Recipe) -> list[str]:
             return lines
     else:
         lines = []
+    if objective["kind"] == "elbo" and not posterior.has_density:
+        return lines  # nothing of this objective weighs on it
     if objective["kind"] == "elbo":
+        beta = objective["beta"]
         each = posterior.by_dimension and prior.by_dimension
         share = ", with objective.free_bits_per: dimension so that every dimension gets its share" if each else ""
-        lines += [
-            f"Raise objective.free_bits{_now(recipe, 'objective.free_bits')} to 8 or more{share}.",
-            f"Make objective.beta.warmup longer{_now(recipe, 'objective.beta.warmup')} or objective.beta.max "
-            f"smaller{_now(recipe, 'objective.beta.max')}.",
-        ]
+        enough = max(8, round(2 * objective["free_bits"]))
+        lines += [f"Raise objective.free_bits{_now(recipe, 'objective.free_bits')} to {enough} or more{share}."]
+        slower = f"Make objective.beta.warmup longer{_now(recipe, 'objective.beta.warmup')}"
+        if beta["schedule"] == "constant":
+            slower = "Let beta rise (objective.beta.schedule: linear, objective.beta.warmup: 0.3)"
+        if beta["max"]:
+            lines += [f"{slower} or objective.beta.max smaller{_now(recipe, 'objective.beta.max')}."]
     elif objective["kind"] == "target_rate":
         lines += [f"Raise objective.rate{_now(recipe, 'objective.rate')}, with objective.constraint: equal."]
     elif objective["kind"] == "infovae" and posterior.has_density:

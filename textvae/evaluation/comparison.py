@@ -18,31 +18,20 @@ from textvae.evaluation.report import Evaluation, come_back
 from textvae.inference.text_vae import TextVAE
 
 
-def gap(
-    vae: TextVAE,
-    evaluation: Evaluation,
-    dataset,
-    lm: TextVAE,
-    bf16: bool | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """How much better the language model predicts the texts of a split: the VAE's nats less the language model's.
+def common_units(vae: TextVAE, dataset, lm: TextVAE) -> tuple[Any, bool, bool]:
+    """In which units two models can be compared on the texts of a split.
 
     Args:
-        vae: the model that was evaluated.
-        evaluation: what that gave, text by text.
-        dataset: the texts, with `ids`, `bytes` and `text`.
+        vae: the model that is evaluated.
+        dataset: the texts, with its `ids` and `text`.
         lm: a language model.
-        bf16: precision of matrix products; None for what suits the machine.
-        progress: called with the number of texts done.
 
     Returns:
-        lm_nll and gap_nll, gap_iw_nll in nats a text where the vocabularies are the same; gap_bits_per_byte where both
-        tokenizers give every text back. Each gap with the standard error of its paired difference; below 0 the VAE is
-        better.
+        The texts with the ids of the language model; whether the vocabularies are the same, so that nats compare; and
+        whether both tokenizers give every text back, so that bits per byte do.
 
     Raises:
-        ValueError: the two cannot be compared in either unit.
+        ValueError: neither.
     """
     texts, theirs = dataset["text"][:], dataset
     same = vae.tokenizer.get_vocab() == lm.tokenizer.get_vocab()
@@ -54,6 +43,33 @@ def gap(
             "--against: the vocabularies differ and at least one has no way back to these texts, so neither nats nor "
             "bits per byte can be compared; train both with the same tokenizer section"
         )
+    return theirs, same, lossless
+
+
+def gap(
+    units: tuple[Any, bool, bool],
+    evaluation: Evaluation,
+    dataset,
+    lm: TextVAE,
+    bf16: bool | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """How much better the language model predicts the texts of a split: the VAE's nats less the language model's.
+
+    Args:
+        units: of `common_units`.
+        evaluation: of the VAE, text by text.
+        dataset: the texts, with `ids`, `bytes` and `text`.
+        lm: a language model.
+        bf16: precision of matrix products; None for what suits the machine.
+        progress: called with the number of texts done.
+
+    Returns:
+        lm_nll and gap_nll, gap_iw_nll in nats a text where the vocabularies are the same; gap_bits_per_byte where both
+        tokenizers give every text back. Each gap with the standard error of its paired difference; below 0 the VAE is
+        better.
+    """
+    theirs, same, lossless = units
     lm_nll = evaluate_bound(lm.model, theirs, bf16=bf16, progress=progress).nll
     bounds = {"nll": evaluation.bound.nll, "iw_nll": evaluation.iw_nll}
     found: dict[str, Any] = {"lm_nll": float(lm_nll.double().mean()) if same else None}

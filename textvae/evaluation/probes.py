@@ -15,6 +15,21 @@ from torch import Tensor
 MOST_TEXTS, NEIGHBORS = 20_000, 10
 
 
+def check_labels(labels: Sequence[str], test_labels: Sequence[str]) -> None:
+    """Refuses what no probe could tell.
+
+    Args:
+        labels: of the training split.
+        test_labels: of the split that is measured.
+
+    Raises:
+        ValueError: fewer than two labels to tell apart, or nothing to measure on.
+    """
+    count = len(set(labels))
+    if count < 2 or not test_labels:
+        raise ValueError(f"--probes: {count} labels in training, {len(test_labels)} labelled texts to measure on")
+
+
 def probe_labels(mu: Tensor, labels: Sequence[str], test_mu: Tensor, test_labels: Sequence[str]) -> dict[str, Any]:
     """Accuracy of labels read off posterior means.
 
@@ -41,9 +56,8 @@ def probe_labels(mu: Tensor, labels: Sequence[str], test_mu: Tensor, test_labels
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    check_labels(labels, test_labels)
     counts = Counter(labels)
-    if len(counts) < 2 or not test_labels:
-        raise ValueError(f"--probes: {len(counts)} labels in training, {len(test_labels)} labelled texts to measure on")
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     nearest = KNeighborsClassifier(min(NEIGHBORS, len(labels)))
     (common, _), *_ = counts.most_common(1)

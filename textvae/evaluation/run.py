@@ -15,10 +15,10 @@ from transformers.utils import logging as transformers_logging
 
 from textvae.data.corpus import SPLIT_NAMES, Corpus, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
-from textvae.evaluation.comparison import gap
+from textvae.evaluation.comparison import common_units, gap
 from textvae.evaluation.language_model import perplexities
 from textvae.evaluation.paths import interpolation_quality
-from textvae.evaluation.probes import MOST_TEXTS, probe_labels
+from textvae.evaluation.probes import MOST_TEXTS, check_labels, probe_labels
 from textvae.evaluation.refine import refined_bound
 from textvae.evaluation.report import evaluate_split, tokenizer_for_bleu
 from textvae.evaluation.similarity import mauve
@@ -112,12 +112,13 @@ def evaluate_run(
     train = _training_texts(folder) if overrides else corpus.splits["train"]
     # Before the long part, so that a mistake is told at once.
     lm = _language_model(extras.against, train) if extras.against else None
-    _check(extras, vae, train, corpus.splits)
+    _check(extras, vae, train, corpus.splits, split)
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
     encoded = encode_corpus(corpus_split, vae.tokenizer, None, "truncate", vae.encoder_tokenizer)[split]
     train_texts = train and text_batches(train)
     texts = encoded["text"][:]
+    units = common_units(vae, encoded, lm) if lm else None
     # First of all, since a missing package or encoder shows only here.
     similarity = extras.mauve and mauve(texts, vae.sample(len(texts), seed=0, allow_unknown=True), extras.mauve)
     evaluation = evaluate_split(
@@ -125,7 +126,7 @@ def evaluate_run(
     )
     metrics = evaluation.metrics
     if lm:
-        metrics |= {"against": str(extras.against), **gap(vae, evaluation, encoded, lm, bf16)}
+        metrics |= {"against": str(extras.against), **gap(units, evaluation, encoded, lm, bf16)}
     if extras.paths:
         tokenize = tokenizer_for_bleu(vae, is_chinese(texts[:100]))
         metrics |= interpolation_quality(vae, texts, extras.paths, tokenize, lm, bf16=bf16)
@@ -142,7 +143,7 @@ def evaluate_run(
     return metrics, vae, train
 
 
-def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetDict) -> None:
+def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetDict, split: str) -> None:
     latent = {"--paths": extras.paths, "--probes": extras.probes}
     asked = [name for name, value in latent.items() if value]
     if asked and not vae.latent_size:
@@ -157,6 +158,12 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
         raise ValueError(f"--refine: this run {what}; only gaussian posteriors can be refined")
     if extras.probes and "label" not in splits["train"].column_names:
         raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
+    if extras.paths and len(splits[split]) < 2:
+        raise ValueError(f"--paths: a path joins 2 texts; {split} has 1")
+    if extras.probes:
+        check_labels(
+            *([label for label in part["label"][:] if label is not None] for part in (splits["train"], splits[split]))
+        )
     if extras.perplexities and train is None:
         raise ValueError("--perplexities: the run's own training texts are gone, and with them what to compare with")
 

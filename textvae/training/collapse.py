@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import logging
 
+from textvae.objectives import Objective
+
 logger = logging.getLogger(__name__)
+
+
+def more_rate(objective: Objective) -> str:
+    """What to change in the section of an objective, in words."""
+    config = objective.config
+    if not hasattr(config, "free_bits"):
+        return "Train with objective.kind: elbo and objective.free_bits (6 or more)"
+    gentler = "smaller" if config.beta.schedule == "constant" else "smaller, objective.beta.warmup longer"
+    return f"Set objective.free_bits (6 or more), make objective.beta.max {gentler}"
 
 
 class CollapseWatch:
@@ -12,10 +23,11 @@ class CollapseWatch:
 
     Args:
         latent_size: D.
+        advice: what to change, in words.
     """
 
-    def __init__(self, latent_size: int):
-        self.latent_size = latent_size
+    def __init__(self, latent_size: int, advice: str):
+        self.latent_size, self.advice = latent_size, advice
         self.looked_collapsed = self.has_warned = False
 
     def look(self, rate: float, active: int, step: int) -> None:
@@ -31,11 +43,11 @@ class CollapseWatch:
             return
         self.has_warned = True
         logger.warning(
-            "the posterior looks collapsed at step %d: rate %.2f nats, %d of %d units active. Set objective.free_bits "
-            "(6 or more), a longer objective.beta.warmup or a smaller objective.beta.max, or weaken the decoder with "
-            "model.decoder.word_dropout",
+            "the posterior looks collapsed at step %d: rate %.2f nats, %d of %d units active. %s, or weaken the "
+            "decoder with model.decoder.word_dropout",
             step,
             rate,
             active,
             self.latent_size,
+            self.advice,
         )

@@ -28,7 +28,7 @@ from textvae.inference.text_vae import TextVAE
 from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
-from textvae.training.collapse import CollapseWatch
+from textvae.training.collapse import CollapseWatch, more_rate
 from textvae.training.ema import WeightAverage
 from textvae.training.rates import pretrained_weights, set_apart
 from textvae.training.storage import load_weights, save_weights
@@ -84,6 +84,11 @@ class TextVAETrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         if args.aggressive and model.config.latent_size and not model.posterior.has_density:
             raise ValueError("training.aggressive: true needs a posterior with a density; this model's has none")
+        if args.aggressive and model.config.latent_size and args.eval_strategy == "no":
+            raise ValueError(
+                "training.aggressive: true ends when mutual information on validation no longer rises, which "
+                "training.eval_strategy: no never looks at; set it to steps"
+            )
         if args.tokens_per_batch and (args.world_size > 1 or args.aggressive):
             what = "training.aggressive" if args.aggressive else "several processes"
             raise ValueError(f"training.tokens_per_batch: not with {what}; set per_device_train_batch_size instead")
@@ -102,7 +107,7 @@ class TextVAETrainer(Trainer):
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
-        self._watch = CollapseWatch(model.config.latent_size)
+        self._watch = CollapseWatch(model.config.latent_size, more_rate(objective))
         self._clock_started = time.time()
         self.add_callback(_AroundStep(self))
         # Both print to stdout; callers show progress in their own way.
