@@ -321,7 +321,7 @@ def test_init_from_takes_weights_and_tokenizer(short, trained, caplog):
     assert any(str(trained.folder) in notice for notice in run.corpus.notices)
 
 
-def test_init_from_names_what_starts_anew(trained, tmp_path, caplog):
+def test_init_from_names_what_is_not_taken_over(trained, tmp_path, caplog):
     """Another corpus with the run's own tokenizer, and a model whose latent has another size."""
     corpus = tmp_path / "other.txt"
     corpus.write_text("\n".join(f"a zebra sees number {i}" for i in range(300)))
@@ -341,8 +341,8 @@ def test_init_from_names_what_starts_anew(trained, tmp_path, caplog):
         "decoder.layers.0.weight_ih_l0",
     }
     assert all(torch.equal(ours[name], theirs[name]) for name in set(ours) - fresh)
-    [warning] = [r.getMessage() for r in caplog.records if "start anew" in r.getMessage()]
-    assert warning == f"these parts start anew: {', '.join(sorted(fresh))}"
+    [warning] = [r.getMessage() for r in caplog.records if "these parts" in r.getMessage()]
+    assert warning == f"these parts are not taken from there: {', '.join(sorted(fresh))}"
     assert len(run.vae.tokenizer) == len(trained.vae.tokenizer)
     assert run.metrics["unk_rate"] > 0.5
 

@@ -661,7 +661,7 @@ def test_batches_by_tokens_weigh_every_sentence_the_same(make_trainer):
 
 def test_batches_by_tokens_are_refused_with_aggressive_training(make_trainer):
     with pytest.raises(ValueError, match=r"training\.tokens_per_batch: not with training\.aggressive"):
-        make_trainer(tokens_per_batch=30, aggressive=True)
+        make_trainer(tokens_per_batch=30, aggressive=True, eval_strategy="steps")
 
 
 # ---- The clock ----

@@ -312,5 +312,5 @@ def _init_from(model: TextVAEModel, run: Path) -> None:
     fresh = sorted(name for name in own if own[name].data_ptr() not in places and name not in left_out)
     logger.info("%d of %d tensors come from %s", len(fitting), len(own), run)
     if fresh:
-        more = f" and {len(fresh) - 5} more" if len(fresh) > 5 else ""
-        logger.warning("these parts are not taken from there: %s%s", ", ".join(fresh[:5]), more)
+        more = f" and {len(fresh) - 8} more" if len(fresh) > 8 else ""  # of a pretrained model hundreds
+        logger.warning("these parts are not taken from there: %s%s", ", ".join(fresh[:8]), more)
