@@ -53,6 +53,8 @@ ENCODERS = {
     "bert": {"model_type": "bert"} | COMMON,
     "roberta": {"model_type": "roberta", "pad_token_id": 1} | COMMON,
     "modernbert": {"model_type": "modernbert", "pad_token_id": 0} | COMMON,
+    "mpnet": {"model_type": "mpnet", "pad_token_id": 1} | COMMON,
+    "xlnet": {"model_type": "xlnet", "vocab_size": 40, "d_model": 16, "n_layer": 2, "n_head": 4, "d_inner": 24},
     "t5": SEQ2SEQ["t5"],
     "llama": {"model_type": "llama"} | GROUPED,
 }

@@ -43,6 +43,13 @@ def test_it_is_the_pretrained_decoder(family, batch, z):
     torch.testing.assert_close(decoder.logits(decoder(batch[0], z).features), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_that_is_too_long_is_refused(z):
+    decoder = make("bart").decoder
+    decoder(torch.ones(len(z), 64, dtype=torch.long), z)
+    with pytest.raises(ValueError, match="a text of 65 tokens is longer than none can read, which is 64"):
+        decoder(torch.ones(len(z), 65, dtype=torch.long), z)
+
+
 @pytest.mark.parametrize("family", SEQ2SEQ)
 def test_gradient_reaches_z(family, batch, z):
     model = make(family).train()

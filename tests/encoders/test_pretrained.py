@@ -48,9 +48,11 @@ def test_attention_over_a_frozen_encoder_is_trained(word_sum, batch):
     assert model.encoder.pooling.score.weight.grad.any()
 
 
-@pytest.mark.parametrize("train", ["none", "last", "all"])
+@pytest.mark.parametrize("train", ["none", "last", "lora", "all"])
 @pytest.mark.parametrize("family", ENCODERS)
 def test_what_is_trained(family, train, batch):
+    if train == "lora":
+        pytest.importorskip("peft", reason="the extra lora is not installed")
     model = make(family, train=train, last_layers=1).train()
     model.encode(*batch).mean.square().sum().backward()
     with_gradient = [n for n, p in model.encoder.backbone.named_parameters() if p.grad is not None]
@@ -60,7 +62,15 @@ def test_what_is_trained(family, train, batch):
     else:
         all_names = [n for n, _ in model.encoder.backbone.named_parameters()]
         assert 0 < len(with_gradient) <= len(all_names)
-        assert (len(with_gradient) < 0.75 * len(all_names)) == (train == "last")
+        assert (len(with_gradient) < 0.75 * len(all_names)) == (train != "all")
+        assert all(".lora_" in name for name in with_gradient) == (train == "lora")
+
+
+def test_how_much_it_reads():
+    """Of what it has positions for; XLNet, whose are relative, says -1."""
+    assert make("bert").encoder.reads_at_most == 64
+    assert make("roberta").encoder.reads_at_most == 62
+    assert make("xlnet").encoder.reads_at_most is make("t5").encoder.reads_at_most is None
 
 
 @pytest.mark.parametrize("family", ENCODERS)

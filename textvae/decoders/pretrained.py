@@ -100,6 +100,14 @@ class BackboneDecoder(PretrainedPart, Decoder):
         prefix = self.latent_size and "prefix" in self.config.inject
         return positions and positions - (self.config.latent_slots if prefix else 0)
 
+    def check_length(self, tokens: int) -> None:
+        """Raises ValueError where a text is longer than the model can read."""
+        if self.max_tokens and tokens > self.max_tokens:
+            raise ValueError(
+                f"a text of {tokens} tokens is longer than {self.config.name} can read, which is {self.max_tokens}: "
+                "lower generation.max_new_tokens, or leave such texts out"
+            )
+
     def load_weights(self, only: set[str] | None = None, **hub) -> None:
         """As for any pretrained part. Then ways into it that start with it are scaled to its word vectors.
 
@@ -237,11 +245,7 @@ class PretrainedDecoder(BackboneDecoder):
             features (N,T,H) and the state.
         """
         past = state.length if state is not None else 0
-        if self.max_tokens and past + ids.shape[1] > self.max_tokens:
-            raise ValueError(
-                f"a text of {past + ids.shape[1]} tokens is longer than {self.config.name} can read, which is "
-                f"{self.max_tokens}: lower generation.max_new_tokens, or leave such texts out"
-            )
+        self.check_length(past + ids.shape[1])
         cached = state is not None or "memory" in self.inject
         cache = state.cache if past else self.memory_of(z) if cached else None
         x = self.embedding(self.drop_words(ids))

@@ -100,6 +100,7 @@ class Seq2SeqDecoder(BackboneDecoder):
             features (N,T,H) and the state.
         """
         past = state.length if state is not None else 0
+        self.check_length(past + ids.shape[1])
         cache = None
         if state is not None:
             cache = state.cache if past else EncoderDecoderCache(DynamicCache(), DynamicCache())

@@ -57,11 +57,13 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
     @property
     def reads_at_most(self) -> int | None:
         """Tokens of a text that it can read, the rest being cut off; None for any number."""
-        positions = getattr(self.backbone.config.get_text_config(), "max_position_embeddings", None)
+        positions = getattr(self.backbone.config.get_text_config(), "max_position_embeddings", None) or 0
+        if positions <= 0:  # XLNet has -1
+            return None
         # RoBERTa and its kin count positions from behind that of padding.
         tables = [m for name, m in self.backbone.named_modules() if name.endswith("position_embeddings")]
         first = [m.padding_idx + 1 for m in tables if isinstance(m, nn.Embedding) and m.padding_idx is not None]
-        return positions and positions - max(first, default=0)
+        return positions - max(first, default=0)
 
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.

@@ -10,6 +10,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.pytorch_utils import Conv1D
 
 from textvae import weights
 from textvae.layers.attention import attend, is_short
@@ -128,10 +129,12 @@ class PretrainedPart:
         if config.train != "all":
             backbone.requires_grad_(False)
         if config.train == "last":
-            lists = (m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m))
+            lists = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m)]
             # A block may be a list of its own parts; what transformers can checkpoint is a whole one.
-            blocks = max((m for m in lists if isinstance(m[0], GradientCheckpointingLayer)), key=len)
-            blocks[-config.last_layers :].requires_grad_(True)
+            whole = [m for m in lists if isinstance(m[0], GradientCheckpointingLayer)]
+            if not lists:
+                raise ValueError(f"{where}.train: last finds no blocks in {config.name}; take none, lora or all")
+            max(whole or lists, key=len)[-config.last_layers :].requires_grad_(True)
         elif config.train == "lora":
             backbone = _with_lora(backbone, config.lora_rank, where)
         self.untrained = {name for name, p in _weights_by_name(backbone) if not p.requires_grad}
@@ -212,7 +215,9 @@ def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ValueError(f"{where}.train: lora needs the extra lora: pip install textvae[lora]") from None
-    backbone = inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"), backbone)
+    turned = any(isinstance(module, Conv1D) for module in backbone.modules())  # GPT-2's layers; peft would warn of each
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=turned)
+    backbone = inject_adapter_in_model(config, backbone)
     for name, module in backbone.named_modules():
         if ".lora_" in name:  # they add nothing at first: transformers must not give them first values of its own
             module._is_hf_initialized = True
