@@ -44,4 +44,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if len(args.runs) > len(COLORS):
         parser.error(f"RUN: {len(args.runs)} runs are too many; up to {len(COLORS)} can be told apart")
+    for run in args.runs:
+        if not (run / "doctor.json").is_file():
+            parser.error(f"RUN: {run} has no doctor.json: it is no finished run of a VAE")
     draw(args.runs).savefig(args.output, dpi=100)

@@ -77,6 +77,8 @@ def test_train(script, corpus_file, tmp_path, monkeypatch):
 def test_draw_collapse(script, trained, tmp_path):
     script("draw_collapse.py", trained.folder, trained.folder, "--output", tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(SystemExit, match="2"):
+        script("draw_collapse.py", tmp_path, "--output", tmp_path / "other.png")
 
 
 # ---- Scripts that train many runs ----

@@ -20,7 +20,8 @@ def locate(name: str, revision: str | None, where: str) -> dict[str, Any]:
     """The arguments of `from_pretrained` for a name.
 
     Args:
-        name: `user/model` on the Hub, a folder, or `package:NAME` for an installed Python package with a model in it.
+        name: `user/model` on the Hub, a folder (with config.json, or with a .gguf file), or `package:NAME` for an
+            installed Python package with a model in it.
         revision: of the Hub's repository.
         where: dotted path in the recipe, for messages.
 
@@ -31,6 +32,8 @@ def locate(name: str, revision: str | None, where: str) -> dict[str, Any]:
         ValueError: the package is not installed, or carries no model.
     """
     if not name.startswith(PACKAGE):
+        if Path(name).is_dir() and not (Path(name) / "config.json").is_file() and (found := _gguf(Path(name))):
+            return found
         return {"pretrained_model_name_or_path": name} | ({"revision": revision} if revision else {})
     package = name.removeprefix(PACKAGE)
     module = package.replace("-", "_")
@@ -41,9 +44,15 @@ def locate(name: str, revision: str | None, where: str) -> dict[str, Any]:
     folder = Path(spec.submodule_search_locations[0])
     for config in sorted(folder.rglob("config.json"), key=lambda path: (len(path.parts), path)):  # the outermost
         return {"pretrained_model_name_or_path": str(config.parent)}
-    for file in sorted(folder.rglob("*.gguf")):
-        return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    if found := _gguf(folder):
+        return found
     raise ValueError(f"{where}: the Python package {package} carries no model (no config.json, no .gguf file)")
+
+
+def _gguf(folder: Path) -> dict[str, Any] | None:
+    """The arguments of `from_pretrained` for a folder with a GGUF file in it."""
+    file = min(folder.rglob("*.gguf"), default=None)
+    return file and {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
 
 def load(loader: Any, name: str, revision: str | None, where: str, **kwargs: Any) -> Any:

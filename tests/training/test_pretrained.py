@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
@@ -24,9 +24,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from tests.pretrained import DECODERS, ENCODERS, GROUPED, SEQ2SEQ
 from textvae import TextVAE, train, weights
 from textvae.data.collator import Collator
+from textvae.data.corpus import Corpus
+from textvae.data.encoding import encode_corpus
 from textvae.encoders.pretrained import PretrainedEncoder
 from textvae.recipe import make_recipe
-from textvae.tokenization import load_tokenizer, make_tokenizer
+from textvae.tokenization import TokenizerConfig, load_tokenizer, make_tokenizer
 from textvae.training.features import with_summaries
 from textvae.training.run import _load_pretrained, _model
 
@@ -174,6 +176,28 @@ def test_words_first_with_spare_rows_in_the_softmax(pair, texts, tmp_path):
     run = train(recipe)
     assert len(run.vae.tokenizer) < 400 == len(run.vae.model.decoder.softmax_weight)
     assert run.metrics["nll"] > 0
+
+
+def test_what_the_encoder_does_not_read_is_told(pair, texts):
+    """The last token that it reads ends the text."""
+    tokenizer = make_tokenizer(TokenizerConfig(kind="char"), texts)
+    encoder_tokenizer = load_tokenizer(str(pair / "encoder"), None, "model.encoder.name")
+    corpus = Corpus(DatasetDict(train=Dataset.from_dict({"text": ["the dog", "the dog sees", "the dog sees the cat"]})))
+    encode_corpus(corpus, tokenizer, None, "truncate", encoder_tokenizer)
+    assert corpus.notices == []
+    encoder_tokenizer.model_max_length = 5
+    rows = encode_corpus(corpus, tokenizer, None, "truncate", encoder_tokenizer)["train"]
+    assert [len(ids) for ids in rows["encoder_ids"][:]] == [4, 5, 5]
+    assert {ids[-1] for ids in rows["encoder_ids"][:]} == {encoder_tokenizer.sep_token_id}
+    assert corpus.notices == ["train: 2 texts reach the encoder's limit of 5 tokens; it reads no more of them"]
+
+
+def test_a_folder_with_a_gguf_file(tmp_path):
+    (tmp_path / "model.gguf").touch()
+    found = weights.locate(str(tmp_path), None, "model.decoder.name")
+    assert found == {"pretrained_model_name_or_path": str(tmp_path), "gguf_file": "model.gguf"}
+    (tmp_path / "config.json").write_text("{}")
+    assert weights.locate(str(tmp_path), None, "x") == {"pretrained_model_name_or_path": str(tmp_path)}
 
 
 def test_lora(pair, texts, tmp_path):

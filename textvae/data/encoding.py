@@ -23,6 +23,7 @@ from textvae.data.storage import kept_folder
 from textvae.tokenization import TokenizerConfig, make_tokenizer, special
 
 COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
+MOST = 2**31 - 1  # tokens of a text; a tokenizer without a limit has one of 10^30
 OWN_COLUMNS = {"encoder_ids": List(Value("int32"))}
 
 
@@ -56,6 +57,12 @@ def encode_corpus(
         encode = _own_encoder(encoder_tokenizer)
         for name, split in splits.items():
             splits[name] = _add_columns(split, encode, OWN_COLUMNS, f"Tokenizing {name} for the encoder")
+            lengths = pc.list_value_length(splits[name].data.column("encoder_ids"))
+            if count := pc.sum(pc.greater_equal(lengths, min(encoder_tokenizer.model_max_length, MOST))).as_py():
+                limit = encoder_tokenizer.model_max_length
+                corpus.note(
+                    f"{name}: {count} texts reach the encoder's limit of {limit} tokens; it reads no more of them"
+                )
     return splits
 
 
