@@ -12,8 +12,6 @@ from typing import Any
 
 import yaml
 
-from textvae import load_recipe
-
 
 def train(folder: Path, recipe: str, overrides: list[str]) -> None:
     """Trains a run, goes on with one that was begun, or does nothing where it is finished.
@@ -36,6 +34,8 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
     """Refuses a run that is not the one asked for: its numbers would stand under another's name."""
     if not (folder / "textvae.yaml").is_file():
         return
+    from textvae import load_recipe  # here, since it takes longer than --help may
+
     texts = (folder / "textvae.yaml").read_text(encoding="utf-8"), load_recipe(recipe, overrides).to_yaml()
     old, new = (dict(_keys(yaml.safe_load(text))) for text in texts)
     different = [key for key in {**old, **new} if old.get(key) != new.get(key)]

@@ -6,7 +6,6 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from textvae.validation import one_line
@@ -115,11 +114,10 @@ def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, o
         other = [dim for dim in range(weight.dim()) if theirs.shape[dim] != weight.shape[dim]] if fits else []
         # A vocabulary may have grown by special tokens. Random vectors could be far likelier than any word.
         if fits and len(other) == 1 and theirs.shape[other[0]] == _words(source) < weight.shape[other[0]]:
-            new = weight.shape[other[0]] - theirs.shape[other[0]]
-            theirs = torch.cat([theirs, *[theirs.mean(other[0], keepdim=True)] * new], other[0])
+            weight.copy_(theirs.mean(other[0], keepdim=True))
         elif not fits or other:
             raise ValueError(f"{where}: the weights lack {name} of shape {tuple(weight.shape)}")
-        weight.copy_(theirs)
+        weight[tuple(map(slice, theirs.shape))].copy_(theirs)
 
 
 def _words(model: PreTrainedModel) -> int:

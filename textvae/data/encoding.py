@@ -23,7 +23,6 @@ from textvae.data.storage import kept_folder
 from textvae.tokenization import TokenizerConfig, make_tokenizer, special
 
 COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
-MOST = 2**31 - 1  # tokens of a text; a tokenizer without a limit has one of 10^30
 OWN_COLUMNS = {"encoder_ids": List(Value("int32"))}
 
 
@@ -57,12 +56,7 @@ def encode_corpus(
         encode = _own_encoder(encoder_tokenizer)
         for name, split in splits.items():
             splits[name] = _add_columns(split, encode, OWN_COLUMNS, f"Tokenizing {name} for the encoder")
-            lengths = pc.list_value_length(splits[name].data.column("encoder_ids"))
-            if count := pc.sum(pc.greater_equal(lengths, min(encoder_tokenizer.model_max_length, MOST))).as_py():
-                limit = encoder_tokenizer.model_max_length
-                corpus.note(
-                    f"{name}: {count} texts reach the encoder's limit of {limit} tokens; it reads no more of them"
-                )
+            _note_limit(splits[name], name, corpus, encoder_tokenizer.model_max_length)
     return splits
 
 
@@ -154,6 +148,14 @@ def _limit(train: Dataset, corpus: Corpus, limit: int, overlong: str) -> Dataset
     if overlong == "drop":
         return train.filter(fits, input_columns="length", batched=True, desc="Dropping overlong texts")
     return train.map(cut, input_columns="ids", batched=True, features=train.features, desc="Truncating overlong texts")
+
+
+def _note_limit(split: Dataset, name: str, corpus: Corpus, limit: int) -> None:
+    if limit > np.iinfo(np.int32).max:  # a tokenizer without a limit says 10^30
+        return
+    count = pc.sum(pc.greater_equal(pc.list_value_length(split.data.column("encoder_ids")), limit)).as_py()
+    if count:
+        corpus.note(f"{name}: {count} texts reach the encoder's limit of {limit} tokens; it reads no more of them")
 
 
 def _definition(tokenizer) -> str:

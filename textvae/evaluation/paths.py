@@ -14,7 +14,7 @@ import torch
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.text import bleu, is_chinese, split_units
-from textvae.inference.geometry import onto_sphere, path
+from textvae.inference.geometry import path
 from textvae.inference.text_vae import TextVAE
 
 STEPS = 7
@@ -54,9 +54,7 @@ def interpolation_quality(
     second = (first + torch.randint(1, len(texts), (pairs,), generator=generator)) % len(texts)
     ends = [texts[row] for pair in zip(first.tolist(), second.tolist(), strict=True) for row in pair]
     mu = vae.encode(ends).view(pairs, 2, -1)
-    points = torch.cat([path(a, b, STEPS) for a, b in mu])
-    if vae.on_sphere:
-        points = onto_sphere(points)
+    points = torch.cat([path(a, b, STEPS, on_sphere=vae.on_sphere) for a, b in mu])
     greedy = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
     decoded = vae.decode(points, allow_unknown=True, **greedy)
     paths = [decoded[start : start + STEPS] for start in range(0, len(decoded), STEPS)]

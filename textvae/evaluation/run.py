@@ -156,14 +156,12 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
     if extras.refine and (not vae.latent_size or posterior != "gaussian"):
         what = f"has a {posterior} posterior" if vae.latent_size else "is a plain language model"
         raise ValueError(f"--refine: this run {what}; only gaussian posteriors can be refined")
-    if extras.probes and "label" not in splits["train"].column_names:
-        raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
+    if extras.probes:
+        if "label" not in splits["train"].column_names:
+            raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
+        check_labels(*([x for x in part["label"][:] if x is not None] for part in (splits["train"], splits[split])))
     if extras.paths and len(splits[split]) < 2:
         raise ValueError(f"--paths: a path joins 2 texts; {split} has 1")
-    if extras.probes:
-        check_labels(
-            *([label for label in part["label"][:] if label is not None] for part in (splits["train"], splits[split]))
-        )
     if extras.perplexities and train is None:
         raise ValueError("--perplexities: the run's own training texts are gone, and with them what to compare with")
 

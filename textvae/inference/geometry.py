@@ -68,13 +68,16 @@ def onto_sphere(z: Tensor) -> Tensor:
     return z / norm
 
 
-def path(a: Tensor, b: Tensor, steps: int, method: Literal["slerp", "lerp"] = "slerp") -> Tensor:
+def path(
+    a: Tensor, b: Tensor, steps: int, method: Literal["slerp", "lerp"] = "slerp", on_sphere: bool = False
+) -> Tensor:
     """Latent vectors from a to b, both ends included.
 
     Args:
         a, b: (D,) ends.
         steps: S, at least 2.
         method: slerp or lerp.
+        on_sphere: bring all points to length 1, where the ends have it.
 
     Returns:
         (S,D); the first and last are a and b exactly.
@@ -90,4 +93,4 @@ def path(a: Tensor, b: Tensor, steps: int, method: Literal["slerp", "lerp"] = "s
         raise ValueError(f"method: {method!r} is not known; known: lerp, slerp")
     points = (slerp if method == "slerp" else lerp)(a, b, torch.linspace(0, 1, steps, device=a.device))
     points[0], points[-1] = a, b
-    return points
+    return onto_sphere(points) if on_sphere else points

@@ -21,7 +21,7 @@ from textvae.data.collator import Collator
 from textvae.data.encoding import encode_texts
 from textvae.hardware import set_up_process
 from textvae.inference.decoding import decode_rows
-from textvae.inference.geometry import onto_sphere, path
+from textvae.inference.geometry import path
 from textvae.latent.fitted import FITTED, FittedPrior
 from textvae.modeling import TextVAEModel
 from textvae.tokenization import decode as to_texts
@@ -318,9 +318,7 @@ class TextVAE:
             **generation: as for `decode`.
         """
         ends = [self._end(end) for end in (a, b)]
-        points = path(*ends, steps, method)
-        if self.on_sphere:
-            points = onto_sphere(points)
+        points = path(*ends, steps, method, self.on_sphere)
         return self.decode(points, seed=seed, **{"do_sample": False, **generation})
 
     def _end(self, end: str | Tensor) -> Tensor:
