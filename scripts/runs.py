@@ -39,6 +39,8 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
     texts = (folder / "textvae.yaml").read_text(encoding="utf-8"), load_recipe(recipe, overrides).to_yaml()
     old, new = (dict(_keys(yaml.safe_load(text))) for text in texts)
     different = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    # Of a revision, a run notes the commit that it stood for.
+    different = [key for key in different if not (key.startswith("model.") and key.endswith(".revision"))]
     if different:
         raise SystemExit(
             f"error: {folder} holds a run with another {', '.join(different[:5])}; choose another --output-dir, or "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,19 @@ def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, o
         elif not fits or other:
             raise ValueError(f"{where}: the weights lack {name} of shape {tuple(weight.shape)}")
         weight[tuple(map(slice, theirs.shape))].copy_(theirs)
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """What tells a model's weights from others: a hash of the first thousand values of each."""
+    found = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        found.update(name.encode() + weight.flatten()[:1000].float().numpy().tobytes())
+    return found.hexdigest()
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether an `architecture`'s name is that of a repository: a folder has a whole path, a package says so."""
+    return not name.startswith(PACKAGE) and not Path(name).is_absolute()
 
 
 def _words(model: PreTrainedModel) -> int:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from textvae.data.config import DataConfig
 from textvae.data.corpus import Corpus, load_corpus
 from textvae.data.encoding import encode_corpus, encode_texts
-from textvae.tokenization import TokenizerConfig, make_tokenizer
+from textvae.tokenization import TokenizerConfig, decode, make_tokenizer
 
 # Of two, five, one and three words.
 TRAIN = ["the cat", "the dog sees the cat", "dog", "a dog sees"]
@@ -71,8 +71,9 @@ def test_long_training_texts(words, limit, overlong, expected):
     splits = encode_corpus(corpus, words, limit, overlong)
     assert splits["train"]["ids"][:] == words(expected)["input_ids"]
     assert splits["train"]["length"][:] == [len(text.split()) + 1 for text in expected]
+    assert splits["train"]["text"][:] == expected
+    assert splits["train"]["bytes"][:] == [len(text) for text in expected]
     kept = [text for text in TRAIN if overlong == "truncate" or text in expected]
-    assert splits["train"]["text"][:] == kept
     assert splits["train"]["label"][:] == ["abcd"[TRAIN.index(text)] for text in kept]
     for name in ("validation", "test"):
         assert splits[name]["ids"][:] == words(HELD_OUT)["input_ids"]
@@ -81,6 +82,23 @@ def test_long_training_texts(words, limit, overlong, expected):
     assert corpus.counts == ({"train_overlong": count} if limit else {})
     done = {"truncate": "truncated", "drop": "dropped"}[overlong]
     assert corpus.notices == ([f"train: {count} texts of more than {limit} tokens {done}"] if count else [])
+
+
+@pytest.mark.parametrize("kind", ["char", "bpe", "unigram", "sentencepiece"])
+def test_a_truncated_text_ends_where_its_ids_do(kind):
+    size = {"bpe": 300, "unigram": 300, "sentencepiece": 280}.get(kind)
+    texts = ["the dog sees the cat", "Zażółć 山水 the cat", "dog"]
+    tokenizer = make_tokenizer(TokenizerConfig(kind=kind, vocab_size=size), texts * 5)
+    whole = tokenizer(texts)["input_ids"]
+    for limit in range(2, 12):
+        rows = encode_corpus(corpus_of(texts), tokenizer, limit, "truncate")["train"]
+        for row, text, ids in zip(rows, texts, whole, strict=True):
+            assert text.startswith(row["text"])
+            assert row["bytes"] == len(row["text"].encode())
+            assert row["ids"] == (ids if len(ids) <= limit + 2 else [*ids[: limit + 1], tokenizer.eos_token_id])
+            # A character of several bytes may be cut through: the text has it whole.
+            assert row["text"].startswith(decode(tokenizer, [row["ids"]])[0].rstrip("\ufffd"))
+            assert len(row["text"]) <= len(decode(tokenizer, [row["ids"]])[0].rstrip("\ufffd")) + 1
 
 
 def test_dropping_everything_is_an_error(words):

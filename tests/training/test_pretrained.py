@@ -2,26 +2,25 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+import yaml
 from datasets import Dataset, DatasetDict
+from huggingface_hub import HfApi, ModelCard
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
-    BertTokenizer,
-    PreTrainedTokenizerFast,
     TrainerCallback,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from tests.pretrained import DECODERS, ENCODERS, GROUPED, SEQ2SEQ
+from tests.pretrained import DECODERS, SEQ2SEQ, make_pair, recipe_of
 from textvae import TextVAE, train, weights
 from textvae.data.collator import Collator
 from textvae.data.corpus import Corpus
@@ -29,60 +28,14 @@ from textvae.data.encoding import encode_corpus
 from textvae.encoders.pretrained import PretrainedEncoder
 from textvae.recipe import make_recipe
 from textvae.tokenization import TokenizerConfig, load_tokenizer, make_tokenizer
+from textvae.training.card import model_card
 from textvae.training.features import with_summaries
 from textvae.training.run import _load_pretrained, _model
-
-# Families whose logits are not those of their features, and without keys and values.
-GRANITE = {"model_type": "granite", "logits_scaling": 4.0} | GROUPED
-MAMBA = {"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 40}
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, texts):
-    """Folders of a tiny BERT and a tiny Llama, each with a tokenizer of its own; the Llama's knows no padding."""
-    folder = tmp_path_factory.mktemp("pretrained")
-    words = sorted({word for text in texts for word in text.split()})
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
-    encoder_tokenizer = BertTokenizer(vocab=vocabulary)
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    backend.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=320, special_tokens=["<|end|>"], initial_alphabet=alphabet)
-    )
-    from tokenizers import decoders
-
-    backend.decoder = decoders.ByteLevel()
-    decoder_tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", bos_token="<|end|>")
-    torch.manual_seed(7)  # other weights than those with which a run's parts are built
-    tied = {"tie_word_embeddings": True}
-    for name, loader, architecture, tokenizer in (
-        ("encoder", AutoModel, ENCODERS["bert"], encoder_tokenizer),
-        ("decoder", AutoModelForCausalLM, DECODERS["llama"], decoder_tokenizer),
-        ("llama", AutoModelForCausalLM, DECODERS["llama"] | tied, decoder_tokenizer),
-        ("gpt2", AutoModelForCausalLM, DECODERS["gpt2"], decoder_tokenizer),
-        ("gemma2", AutoModelForCausalLM, DECODERS["gemma2"], decoder_tokenizer),
-        ("t5", AutoModelForSeq2SeqLM, SEQ2SEQ["t5"], decoder_tokenizer),
-        ("bart", AutoModelForSeq2SeqLM, SEQ2SEQ["bart"], decoder_tokenizer),
-        ("bert", AutoModelForCausalLM, ENCODERS["bert"], decoder_tokenizer),
-        ("granite", AutoModelForCausalLM, GRANITE, decoder_tokenizer),
-        ("mamba", AutoModelForCausalLM, MAMBA, decoder_tokenizer),
-    ):
-        config = weights.configuration(architecture | {"vocab_size": len(tokenizer)})
-        loader.from_config(config).save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    return folder
-
-
-def recipe_of(pair, folder, texts, **model):
-    (folder / "texts.txt").write_text("\n".join(texts) + "\n")
-    parts = {"encoder": {"kind": "pretrained", "name": str(pair / "encoder"), "train": "none"}}
-    parts |= {"latent": {"size": 4}, "decoder": {"kind": "pretrained", "name": str(pair / "decoder")}}
-    for side, values in model.items():
-        parts[side] = parts[side] | values
-    training = {"max_steps": 4, "per_device_train_batch_size": 8, "seed": 0, "bf16": False, "eval_steps": 2}
-    values = {"data": {"source": str(folder / "texts.txt")}, "model": parts, "training": training | {"save_steps": 2}}
-    return make_recipe(values | {"generation": {"max_new_tokens": 12, "do_sample": False}}, [], folder / "run")
+    return make_pair(tmp_path_factory.mktemp("pretrained"), texts)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +94,70 @@ def test_without_the_base_weights(pair, texts, tmp_path):
     again = TextVAE.from_pretrained(run.folder)
     torch.testing.assert_close(again.encode(texts[:5]), run.vae.encode(texts[:5]))
     assert again.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
+
+
+def test_other_weights_in_the_place_of_those_left_out_are_refused(pair, texts, tmp_path):
+    shutil.copytree(pair / "encoder", tmp_path / "encoder")
+    run = train(recipe_of(pair, tmp_path, texts, encoder={"save_base": False, "name": str(tmp_path / "encoder")}))
+    TextVAE.from_pretrained(run.folder)
+    other = AutoModel.from_pretrained(tmp_path / "encoder")
+    with torch.no_grad():
+        other.encoder.layer[1].output.dense.weight[0, 0] += 1
+    other.save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"model\.encoder\.name: .*/encoder holds other weights than those with which"):
+        TextVAE.from_pretrained(run.folder)
+
+
+def test_a_run_that_needs_a_folder_of_this_machine_is_not_uploaded(pair, texts, tmp_path, run, monkeypatch):
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: pytest.fail("made a repository"))
+    alone = train(recipe_of(pair, tmp_path, texts, encoder={"save_base": False}))
+    with pytest.raises(ValueError, match=r"model\.encoder\.save_base: false leaves weights in .*/encoder, which "):
+        alone.vae.push_to_hub("someone/tiny")
+    card = (alone.folder / "README.md").read_text()
+    assert f"read from there again: weights of `{pair / 'encoder'}`." in card
+    assert "base_model" not in card
+    assert "read from there again" not in (run.folder / "README.md").read_text()
+
+
+def test_the_card_names_base_models_of_the_hub(run):
+    config = run.vae.model.config
+    before = config.encoder, config.decoder
+    config.encoder, config.decoder = before[0] | {"name": "someone/bert"}, before[1] | {"name": "package:some"}
+    recipe = make_recipe({"data": {"source": "sample:headlines"}}, [], run.folder)
+    try:
+        card = ModelCard(model_card(recipe, run.metrics, run.corpus, run.vae, 60))
+    finally:
+        config.encoder, config.decoder = before
+    assert card.data.base_model == ["someone/bert"]
+
+
+@pytest.mark.parametrize("asked", [None, "main"])
+def test_a_run_goes_on_with_the_commit_that_it_began_with(pair, texts, tmp_path, monkeypatch, caplog, asked):
+    """A branch may have moved on."""
+    commits, asked_for = iter("abcd"), []
+    architecture, load = weights.architecture, weights.load
+
+    def on_the_hub(name, revision, where):
+        values, name, _ = architecture(name, None, where)
+        return values, name, revision if revision in list("abcd") else next(commits)
+
+    def from_the_hub(loader, name, revision, where, **hub):
+        asked_for.append(revision)
+        return load(loader, name, None, where, **hub)
+
+    monkeypatch.setattr(weights, "architecture", on_the_hub)
+    monkeypatch.setattr(weights, "load", from_the_hub)
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"revision": asked})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, callbacks=[Stop()])
+    begun = yaml.safe_load((tmp_path / "run" / "textvae.yaml").read_text())["model"]
+    assert (begun["encoder"]["revision"], begun["decoder"]["revision"]) == ("a", "b")
+    assert recipe.model["encoder"]["revision"] == asked
+    asked_for.clear()
+    run = train(recipe, resume=True)
+    assert (run.vae.model.config.encoder["revision"], run.vae.model.config.decoder["revision"]) == ("a", "b")
+    assert asked_for[-2:] == ["a", "b"]
+    assert ("model.encoder.revision: the run goes on with a" in caplog.text) == bool(asked)
 
 
 @pytest.mark.parametrize(("name", "trained"), [("llama", "lora"), ("gpt2", "lora"), ("gpt2", "none")])
@@ -284,6 +301,21 @@ def test_a_family_that_cannot_be_a_decoder_here_is_refused(pair, texts, tmp_path
         ValueError, match=rf"model\.decoder\.name: .* of the family {family}.*not supported: {why}"
     ) as error:
         train(recipe)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "pooling", "message"),
+    [
+        ("fnet", "mean", r"model\.encoder\.name: .* of the family fnet, .*: padding changes what it makes of a text"),
+        ("clip", "mean", r"model\.encoder\.name: .* of the family clip, which is not supported: "),
+        ("causal", "first", r"model\.encoder\.pooling: first takes a state of .* take last, mean or attention"),
+    ],
+)
+def test_a_family_that_cannot_be_an_encoder_here_is_refused(pair, texts, tmp_path, family, pooling, message):
+    with pytest.raises(ValueError, match=message) as error:
+        train(recipe_of(pair, tmp_path, texts, encoder={"name": str(pair / family), "pooling": pooling}))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 

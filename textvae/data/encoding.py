@@ -39,7 +39,8 @@ def encode_corpus(
         encoder_tokenizer: of an encoder that has one of its own; adds `encoder_ids`.
 
     Returns:
-        The splits with the new columns, on disk. The texts themselves are whole.
+        The splits with the new columns, on disk. A text that is truncated ends where its ids do, so that nothing
+        that reads texts, such as an encoder with a tokenizer of its own, knows what the decoder is not asked for.
 
     Raises:
         ValueError: dropping leaves no training text.
@@ -51,7 +52,7 @@ def encode_corpus(
         }
     )
     if max_length is not None and "train" in splits:
-        splits["train"] = _limit(splits["train"], corpus, max_length, overlong)
+        splits["train"] = _limit(splits["train"], corpus, tokenizer, max_length, overlong)
     if encoder_tokenizer is not None:
         encode = _own_encoder(encoder_tokenizer)
         for name, split in splits.items():
@@ -127,7 +128,7 @@ def _own_encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
     return encode
 
 
-def _limit(train: Dataset, corpus: Corpus, limit: int, overlong: str) -> Dataset:
+def _limit(train: Dataset, corpus: Corpus, tokenizer, limit: int, overlong: str) -> Dataset:
     count = pc.sum(pc.greater(train.data.column("length"), limit + 1)).as_py() or 0
     corpus.counts["train_overlong"] = count
     if not count:
@@ -141,13 +142,21 @@ def _limit(train: Dataset, corpus: Corpus, limit: int, overlong: str) -> Dataset
     def fits(lengths: list[int]) -> list[bool]:
         return [length <= limit + 1 for length in lengths]
 
-    def cut(rows: list[list[int]]) -> dict[str, list]:
-        rows = [ids if len(ids) <= limit + 2 else [*ids[: limit + 1], ids[-1]] for ids in rows]
-        return {"ids": rows, "length": [len(ids) - 1 for ids in rows]}
+    definition = _definition(tokenizer)
+
+    def cut(texts: list[str], rows: list[list[int]]) -> dict[str, list]:
+        long = [number for number, ids in enumerate(rows) if len(ids) > limit + 2]
+        whole = _load(definition).encode_batch([texts[number] for number in long], add_special_tokens=False)
+        for number, encoding in zip(long, whole, strict=True):
+            rows[number] = [*rows[number][: limit + 1], rows[number][-1]]
+            texts[number] = texts[number][: encoding.offsets[limit - 1][1]]
+        sizes = [len(text.encode()) for text in texts]
+        return {"text": texts, "ids": rows, "length": [len(ids) - 1 for ids in rows], "bytes": sizes}
 
     if overlong == "drop":
         return train.filter(fits, input_columns="length", batched=True, desc="Dropping overlong texts")
-    return train.map(cut, input_columns="ids", batched=True, features=train.features, desc="Truncating overlong texts")
+    columns, title = ["text", "ids"], "Truncating overlong texts"
+    return train.map(cut, input_columns=columns, batched=True, features=train.features, desc=title)
 
 
 def _note_limit(split: Dataset, name: str, corpus: Corpus, limit: int) -> None:

@@ -139,20 +139,15 @@ class BackboneDecoder(PretrainedPart, Decoder):
             steps = torch.cat([self(ids[:, t : t + 1], z, state).features for t in range(4)], 1)
             other = self(torch.cat([ids[:, :3], ids[:, 3:] + 9], 1), z).features
         except Exception as error:  # whatever a family has against what the others take
-            raise ValueError(f"{self._refusal} {one_line(error, 120)}") from None
+            raise ValueError(f"{self.refusal} {one_line(error, 120)}") from None
         for what, a, b, tolerance in (
             ("it reads the words that it is to predict", other[:, :3], features[:, :3], 1e-5),
             ("its logits are not those of its features", ours, theirs, 1e-3),
             ("its cache changes what it computes", steps, features, 1e-3),
         ):
             if not (a - b).abs().max() < tolerance * (1 + b.abs().max()):
-                raise ValueError(f"{self._refusal} {what}")
+                raise ValueError(f"{self.refusal} {what}")
         self.train(training)
-
-    @property
-    def _refusal(self) -> str:
-        family = self.backbone.config.model_type
-        return f"model.decoder.name: {self.config.name} is of the family {family}, which is not supported:"
 
     def new_state(self) -> PretrainedState:
         """An empty state for generation."""
@@ -179,7 +174,7 @@ class PretrainedDecoder(BackboneDecoder):
         self.softcap = getattr(text, "final_logit_softcapping", None)
         self.inject = config.inject if self.latent_size else ()
         if not hasattr(text, "num_attention_heads"):
-            raise ValueError(f"{self._refusal} it has no attention, and so no keys and values to hold z")
+            raise ValueError(f"{self.refusal} it has no attention, and so no keys and values to hold z")
         self.layers, self.heads = text.num_hidden_layers, getattr(text, "num_key_value_heads", None)
         self.heads = self.heads or text.num_attention_heads
         self.head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

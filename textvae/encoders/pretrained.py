@@ -12,6 +12,7 @@ from textvae.encoders.pooling import Pooling, PoolingKind, sum_of_words
 from textvae.layers.dropout import embed
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
 from textvae.registry import register
+from textvae.validation import one_line
 
 
 class PretrainedEncoderConfig(PretrainedConfig):
@@ -49,6 +50,46 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         """Of an encoder-decoder its encoder, else the model."""
         return model.get_encoder() if model.config.is_encoder_decoder else model
 
+    def load_weights(self, only: set[str] | None = None, **hub) -> None:
+        """As for any pretrained part.
+
+        Raises:
+            ValueError: the model cannot be an encoder here.
+        """
+        super().load_weights(only, **hub)
+        if only is None:  # else a saved model is loaded, which has passed this
+            self.check_family()
+
+    @torch.no_grad()
+    def check_family(self) -> None:
+        """Raises ValueError where padding has a say in what it makes of a text, or the text has none in what is pooled.
+
+        A family may mix tokens without a mask (FNet), or read pictures; nothing that says so is common to all.
+        """
+        training = self.training
+        self.eval()
+        try:
+            embedding = self.backbone.get_input_embeddings()
+            padding = getattr(self.backbone.config.get_text_config(), "pad_token_id", None)
+            known = [i for i in range(embedding.num_embeddings) if i != padding][-17:]
+            ids = torch.tensor(known[:16], device=embedding.weight.device).view(2, 8)
+            mask = torch.ones_like(ids)
+            mask[1, 5:] = 0
+            together, alone = self(ids, mask)[1:], self(ids[1:, :5], mask[1:, :5])
+            first = self.pooling(self.states(ids, mask), mask)[0]
+            ids[0, 7] = known[16]
+            other = self.pooling(self.states(ids, mask), mask)[0]
+        except Exception as error:  # whatever a family has against what the others take
+            raise ValueError(f"{self.refusal} {one_line(error, 120)}") from None
+        if not (together - alone).abs().max() < 1e-3 * (1 + alone.abs().max()):
+            raise ValueError(f"{self.refusal} padding changes what it makes of a text")
+        if torch.equal(first, other):
+            raise ValueError(
+                f"model.encoder.pooling: {self.config.pooling} takes a state of {self.config.name} that knows "
+                "nothing of the words after it; take last, mean or attention"
+            )
+        self.train(training)
+
     @property
     def is_fixed(self) -> bool:
         """Whether nothing of it is trained, so that its summary of a text is always the same."""
@@ -65,6 +106,10 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         first = [m.padding_idx + 1 for m in tables if isinstance(m, nn.Embedding) and m.padding_idx is not None]
         return positions - max(first, default=0)
 
+    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """(B,T,H), the last hidden states of the backbone."""
+        return self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
 
@@ -77,7 +122,7 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
             (B, output_size).
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train != "none"):
-            states = self.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+            states = self.states(ids, mask)
             embedding = self.backbone.get_input_embeddings()
             words = embed(embedding, ids, 0.0, self.training) if self.config.word_sum else None
         pooled = self.pooling(states, mask)

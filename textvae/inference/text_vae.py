@@ -128,8 +128,19 @@ class TextVAE:
 
         Returns:
             The address of the repository.
+
+        Raises:
+            ValueError: the model leaves weights in a folder of this machine (save_base: false).
         """
         from huggingface_hub import HfApi
+
+        for part in self.model.base_weights():
+            source = getattr(self.model.config, part)["name"]
+            if Path(source).is_absolute():
+                raise ValueError(
+                    f"model.{part}.save_base: false leaves weights in {source}, which nobody else has: train with "
+                    "save_base: true, or with the name of a repository or of a package"
+                )
 
         api = HfApi(token=token)
         repo = api.create_repo(name, private=private, exist_ok=True)

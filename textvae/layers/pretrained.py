@@ -77,6 +77,8 @@ class PretrainedConfig(Section):
         last_layers: blocks trained by `last`.
         lora_rank: rank of the additions.
         save_base: save the untrained weights with the run as well; otherwise they are read from `name` again.
+        fingerprint: of the weights of `name`; noted with a run that leaves some of them there, and checked when they
+            are read again.
     """
 
     name: str = Field(min_length=1)
@@ -86,6 +88,7 @@ class PretrainedConfig(Section):
     last_layers: int = Field(2, ge=1)
     lora_rank: int = Field(8, ge=1)
     save_base: bool = True
+    fingerprint: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -114,7 +117,7 @@ class PretrainedPart:
             part: the part's dict in the TextVAEConfig, where the architecture is noted.
             where: dotted path in the recipe, for messages.
         """
-        self.auto_class, self.where = auto_class, where
+        self.auto_class, self.where, self.noted = auto_class, where, part
         if config.architecture is None:
             found = weights.architecture(config.name, config.revision, f"{where}.name")
             part["architecture"], part["name"], part["revision"] = found
@@ -162,9 +165,22 @@ class PretrainedPart:
         Args:
             only: names of those wanted; all when None.
             **hub: of from_pretrained: token, cache_dir, local_files_only.
+
+        Raises:
+            ValueError: they cannot be had, or are not those with which a run was trained that left them there.
         """
-        source = weights.load(self.auto_class, self.config.name, self.config.revision, f"{self.where}.name", **hub)
-        weights.copy_weights(self.backbone, self.part_of(source), f"{self.where}.name", only)
+        name, where = self.config.name, f"{self.where}.name"
+        source = self.part_of(weights.load(self.auto_class, name, self.config.revision, where, **hub))
+        weights.copy_weights(self.backbone, source, where, only)
+        if self.config.save_base:
+            return
+        found = weights.fingerprint(source)
+        if only is not None and self.config.fingerprint not in (None, found):
+            raise ValueError(
+                f"{where}: {name} holds other weights than those with which this run was trained, which has left them "
+                "there (save_base: false); put those back"
+            )
+        self.noted["fingerprint"] = found
 
     def base_weights(self) -> set[str]:
         """Names in the backbone of weights that a saved run leaves out, since they are those of `name`.
@@ -178,6 +194,12 @@ class PretrainedPart:
         vocabulary = (self.backbone.get_input_embeddings(), self.backbone.get_output_embeddings())
         grown = {id(layer.weight) for layer in vocabulary if layer is not None and len(layer.weight) != size}
         return {name for name, p in untrained.items() if id(p) not in grown and ".lora_" not in name}
+
+    @property
+    def refusal(self) -> str:
+        """How a message begins that refuses the model."""
+        family = self.backbone.config.model_type
+        return f"{self.where}.name: {self.config.name} is of the family {family}, which is not supported:"
 
     def train(self, mode: bool = True):
         """A backbone of which nothing is trained has no dropout either."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from textvae.data.corpus import Corpus
 from textvae.inference.text_vae import HERE, TextVAE
 from textvae.recipe import Recipe
+from textvae.weights import is_on_hub
 
 _ROWS = (
     ("nll", "nats per sentence, bound at beta = 1"),
@@ -39,6 +41,14 @@ def model_card(recipe: Recipe, metrics: dict[str, Any], corpus: Corpus, vae: Tex
         kind = f"{model['decoder']['kind']} language model"
     rows = [f"| {name} | {metrics[name]:.4g} | {unit} |" for name, unit in _ROWS if metrics.get(name) is not None]
     samples = [f"- {' / '.join(text.splitlines())}" for text in vae.sample(8, seed=0)]
+    parts = [vae.model.config.encoder, vae.model.config.decoder] if vae.latent_size else [vae.model.config.decoder]
+    bases = dict.fromkeys(part["name"] for part in parts if "name" in part and is_on_hub(part["name"]))
+    left = [getattr(vae.model.config, part) for part in vae.model.base_weights()]
+    elsewhere = [
+        f"Not in this folder, but read from there again: weights of `{part['name']}`"
+        + (f" (revision {part['revision']})." if part["revision"] else ".")
+        for part in left
+    ]
     sizes = ", ".join(f"{len(split)} {name}" for name, split in corpus.splits.items())
     use = 'vae.interpolate("first text", "second text", steps=7)' if vae.latent_size else "vae.sample(8, seed=0)"
     return "\n".join(
@@ -47,6 +57,7 @@ def model_card(recipe: Recipe, metrics: dict[str, Any], corpus: Corpus, vae: Tex
             "library_name: textvae",
             "pipeline_tag: text-generation",
             "tags: [textvae, variational-autoencoder]",
+            *([f"base_model: {json.dumps([*bases])}"] if bases else []),
             "---",
             "",
             f"# {recipe.output_dir.resolve().name}",
@@ -77,6 +88,7 @@ def model_card(recipe: Recipe, metrics: dict[str, Any], corpus: Corpus, vae: Tex
             *([use] if vae.latent_size else []),
             "```",
             "",
+            *(line for text in elsewhere for line in (text, "")),
             "## Recipe",
             "",
             "```yaml",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import shutil
 from pathlib import Path
 
 import yaml
 
+from textvae.configuration import TextVAEConfig
 from textvae.latent.fitted import FITTED
 from textvae.recipe import Recipe
 from textvae.training.stages import WEIGHTS
+
+logger = logging.getLogger(__name__)
 
 RECIPE, CHECKPOINTS, LOGS = "textvae.yaml", "checkpoints", "logs"
 
@@ -46,6 +51,27 @@ def last_checkpoint(folder: Path) -> str | None:
     """The last checkpoint that was written to its end, which is what the trainer's state tells."""
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
     return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+
+
+def as_begun(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the commits of pretrained parts that a run was begun with: a branch may have moved on."""
+    old, model = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))["model"], dict(recipe.model)
+    for side in ("encoder", "decoder"):
+        asked, begun_with = model[side].get("revision"), old[side].get("revision")
+        if begun_with and old[side]["name"] == model[side].get("name"):
+            model[side] = model[side] | {"revision": begun_with}
+            if asked and asked != begun_with:
+                logger.warning("model.%s.revision: the run goes on with %s, with which it began", side, begun_with)
+    return dataclasses.replace(recipe, model=model)
+
+
+def with_revisions(recipe: Recipe, config: TextVAEConfig) -> Recipe:
+    """The recipe with the commits that a model's pretrained parts come from."""
+    model = dict(recipe.model)
+    for side in ("encoder", "decoder"):
+        if "revision" in model[side]:
+            model[side] = model[side] | {"revision": getattr(config, side)["revision"]}
+    return dataclasses.replace(recipe, model=model)
 
 
 def check_resumed(recipe: Recipe, folder: Path) -> None:

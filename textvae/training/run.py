@@ -33,7 +33,17 @@ from textvae.tokenization import load_tokenizer
 from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
 from textvae.training.card import model_card
 from textvae.training.features import with_summaries
-from textvae.training.folder import CHECKPOINTS, LOGS, begun, check_output, check_resumed, last_checkpoint, make_folder
+from textvae.training.folder import (
+    CHECKPOINTS,
+    LOGS,
+    as_begun,
+    begun,
+    check_output,
+    check_resumed,
+    last_checkpoint,
+    make_folder,
+    with_revisions,
+)
 from textvae.training.page import report_page
 from textvae.training.stages import WEIGHTS, Stage, predicting, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
@@ -97,6 +107,7 @@ def train(
     set_up_process()
     goes_on = resume and begun(folder)
     if goes_on:
+        recipe = as_begun(recipe, folder)
         check_resumed(recipe, folder)
     args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     corpus = load_corpus(recipe.data)
@@ -107,6 +118,7 @@ def train(
     logger.info("training on %s, matrix products in %s (training.bf16)", args.device, precision)
     set_seed(args.seed)
     model = _model(recipe, tokenizer, encoder_tokenizer)
+    recipe = with_revisions(recipe, model.config)
     _load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
     if args.init_from:  # of a resumed run as well: what a fixed encoder makes of the texts is computed before loading
         _init_from(model, Path(args.init_from))
