@@ -41,6 +41,18 @@ def test_the_sum_of_word_vectors_stands_beside_the_states(family, batch):
     assert both.output_size == both(ids, mask).shape[1]
 
 
+@pytest.mark.parametrize("pooling", ["first", "last", "mean", "max", "attention"])
+@pytest.mark.parametrize("family", ENCODERS)
+def test_what_is_tried_before_training(family, pooling):
+    encoder = make(family, pooling=pooling).train().encoder
+    if (family, pooling) == ("llama", "first"):
+        with pytest.raises(ValueError, match=r"model\.encoder\.pooling: first takes a state of none that knows"):
+            encoder.check_family()
+    else:
+        encoder.check_family()
+        assert encoder.training
+
+
 @pytest.mark.parametrize("word_sum", [False, True])
 def test_attention_over_a_frozen_encoder_is_trained(word_sum, batch):
     model = make("bert", train="none", pooling="attention", word_sum=word_sum).train()
