@@ -25,6 +25,7 @@ COLUMNS = (
     "distortion",
     "nll",
     "iw_nll",
+    "iw_samples",
     "mutual_information",
     "active_units",
     "reconstruction_bleu",

@@ -30,7 +30,7 @@ C = TypeVar("C", bound=type)
 
 
 def register(family: str, kind: str, config_class: type[Section]) -> Callable[[C], C]:
-    """Class decorator that makes a part known by its kind.
+    """Class decorator that makes a part known by its kind, and writes that on it.
 
     Args:
         family: encoder, decoder, posterior, prior or objective.
@@ -46,6 +46,7 @@ def register(family: str, kind: str, config_class: type[Section]) -> Callable[[C
         raise ValueError(f"{family} {kind!r} is registered already")
 
     def add(cls: C) -> C:
+        cls.kind = kind
         _PARTS[family][kind] = (cls, config_class)
         return cls
 

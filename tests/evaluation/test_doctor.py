@@ -12,7 +12,7 @@ from tests.tiny import tiny_recipe, train_tiny
 from textvae import TextVAE, TextVAEConfig, TextVAEModel
 from textvae.data.encoding import encode_texts
 from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
-from textvae.evaluation.advice import advice, findings
+from textvae.evaluation.advice import advice, findings, more_rate
 from textvae.evaluation.doctor import derangement, distances_to_the_prior, examine, examine_run, gain_from_z
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.run import load_run_recipe
@@ -360,4 +360,56 @@ def test_numbers_beyond_json_are_null(trained, split, recipe, model):
     assert found["rate"] is None
     json.dumps(found, allow_nan=False)
     assert findings(found)
-    assert advice(found, recipe) is not None
+    assert advice(found, recipe)  # mutual information is at its cap
+
+
+# ---- Advice ----
+
+HEALTHY = {
+    "active_units": 8,
+    "latent_size": 8,
+    "decoder_ignores_z": False,
+    "only_first_words_and_length": False,
+    "prior_and_posterior_overlap": None,
+    "prior_off_posterior": 0.9,
+    "mutual_information_at_cap": False,
+}
+SPHERE = ["model.latent.posterior=vmf", "model.latent.prior=uniform", "objective={beta: 1}"]
+POWER = ["model.latent.posterior=power_spherical", "model.latent.prior=uniform", "objective={beta: 1}"]
+POINTS = ["model.latent.posterior=deterministic", "objective={beta: 0}"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "more", "less"),
+    [
+        ([], ["objective.free_bits", "objective.beta.warmup"], ["objective.beta.max"]),
+        (["objective={beta: 1}"], ["objective.free_bits", "objective.beta.schedule"], ["objective.beta.max"]),
+        (["objective={kind: iwae}"], ["{kind: elbo"], []),
+        (["objective={kind: target_rate}"], ["objective.rate"], ["objective.rate"]),
+        (["objective={kind: infovae}"], ["objective.alpha"], ["objective.mmd_weight"]),
+        (["objective={kind: adversarial}"], ["{kind: elbo"], ["objective.weight"]),
+        (SPHERE, ["model.latent.posterior.concentration"], ["model.latent.posterior.concentration"]),
+        (POWER, ["objective.free_bits", "objective.beta.schedule"], ["objective.beta.max"]),
+        (POINTS, [], []),
+        ([*POINTS, "objective={kind: infovae}"], ["objective.mmd_weight"], ["objective.mmd_weight"]),
+        ([*POINTS, "objective={kind: adversarial}"], ["objective.weight"], ["objective.weight"]),
+    ],
+)
+def test_advice_names_keys_that_there_are(corpus_file, tmp_path, overrides, more, less):
+    """And never asks for more rate and for less in one breath."""
+    recipe = tiny_recipe(corpus_file, tmp_path, *overrides)
+    sections = recipe.objective, recipe.model["latent"]
+    few = HEALTHY | {"active_units": 3}
+    holes = HEALTHY | {"prior_and_posterior_overlap": False}
+    assert advice(HEALTHY, recipe) == []
+    told = more_rate(*sections)
+    assert advice(few, recipe)[: len(told)] == told
+    assert advice(few | holes | {"active_units": 3}, recipe)[: len(told)] == told
+    assert bool(told) == bool(more)
+    assert all(any(key in line for line in told) for key in more)
+    nearer = [line for line in advice(holes, recipe) if "nearer to the prior" in line]
+    assert len(nearer) == len(less)
+    assert all(key in line for key, line in zip(less, nearer, strict=True))
+    assert not any("nearer to the prior" in line for line in advice(holes | {"active_units": 3}, recipe))
+    on_sphere = "uniform" in str(recipe.model["latent"]["prior"])
+    assert any("fit-prior" in line for line in advice(holes, recipe)) == (not on_sphere)

@@ -53,6 +53,12 @@ def test_the_best_weights_on_held_out_texts_are_kept(source, config):
     assert ppl(model, few, bf16=False) > 2.5  # by heart it would be near the fifth root of 40, and below 2.1
 
 
+def test_beside_an_encoder_with_ids_of_its_own(source, config):
+    """A language model has no encoder to read them."""
+    own = type(config)(**config.to_dict() | {"encoder_pad_token_id": 0})
+    assert ppl(train_language_model(source[0], own, 1, bf16=False), source[1], bf16=False) > 1
+
+
 def test_too_few_texts(source, config):
     with pytest.raises(ValueError, match="at least 2 texts; there are 1"):
         train_language_model(source[0].select([0]), config, 5)

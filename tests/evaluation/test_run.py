@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests.tiny import tiny_recipe
 from textvae import evaluate_run
 from textvae.evaluation.run import load_run_recipe
 
@@ -66,6 +67,28 @@ def test_another_corpus_when_the_own_is_gone(trained, tmp_path, caplog):
 def test_mistakes(trained, arguments, message):
     with pytest.raises(ValueError, match=message):
         evaluate_run(trained.folder, **arguments)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        # Neither would do alone what a section `objective` says for a training without stages.
+        [
+            "model.latent.prior=mixture",
+            "objective={beta: 0}",
+            "training.stages=[{max_steps: 5}, {max_steps: 5, objective: {beta: 1}}]",
+        ],
+        [
+            "model.latent.posterior=vmf",
+            "model.latent.prior=uniform",
+            "training.stages=[{max_steps: 5, objective: {beta: 1}}]",
+        ],
+    ],
+)
+def test_a_run_in_stages_is_read_as_it_was_trained(corpus_file, tmp_path, overrides):
+    recipe = tiny_recipe(corpus_file, tmp_path, *overrides)
+    (tmp_path / "textvae.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    assert load_run_recipe(tmp_path, []).objective == recipe.objective
 
 
 def test_no_run(tmp_path):

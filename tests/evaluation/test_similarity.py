@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoModel, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from textvae import evaluate_run
+from tests.pretrained import DECODERS, SEQ2SEQ
+from textvae import evaluate_run, weights
 from textvae.evaluation.run import Extras
 from textvae.evaluation.similarity import mauve, sentence_features
 
@@ -34,6 +35,20 @@ def test_features_do_not_depend_on_the_batch(encoder, texts):
     alone = torch.cat([sentence_features([text], encoder) for text in some[:4]])
     assert together.shape == (71, 16)
     torch.testing.assert_close(together[:4], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_features_of_a_model_without_padding_and_of_an_encoder_decoder(encoder, texts, tmp_path, family):
+    loader, architecture = {"gpt2": (AutoModel, DECODERS["gpt2"]), "t5": (AutoModel, SEQ2SEQ["t5"])}[family]
+    backend = PreTrainedTokenizerFast.from_pretrained(encoder).backend_tokenizer
+    loader.from_config(weights.configuration(architecture | {"vocab_size": 300})).save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="[UNK]", eos_token="[UNK]").save_pretrained(tmp_path)
+    some = [texts[0], "", "the cat"]  # a sample may be empty
+    together = sentence_features(some, str(tmp_path))
+    assert together.isfinite().all()
+    for row in (0, 2):
+        alone = sentence_features([some[row]], str(tmp_path))[0]
+        torch.testing.assert_close(together[row], alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_missing_package_is_one_line(trained, encoder, monkeypatch):

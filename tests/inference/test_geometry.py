@@ -70,7 +70,6 @@ def test_slerp_near_its_limits(angle):
     [
         ([1.0, 2.0], [3.0, 6.0]),
         ([1.0, 2.0], [1.0, 2.0]),
-        ([1.0, 2.0], [-2.0, -4.0]),
         ([0.0, 0.0], [1.0, 2.0]),
         ([1.0, 2.0], [0.0, 0.0]),
         ([0.0, 0.0], [0.0, 0.0]),
@@ -79,9 +78,22 @@ def test_slerp_near_its_limits(angle):
     ],
 )
 def test_slerp_falls_back_to_the_straight_line(a, b):
-    """Parallel, equal, opposite, zero and one-dimensional vectors have no arc."""
+    """Parallel, equal, zero and one-dimensional vectors have no arc."""
     a, b = torch.tensor(a), torch.tensor(b)
     torch.testing.assert_close(slerp(a, b, T), lerp(a, b, T))
+
+
+@pytest.mark.parametrize("a", [[1.0, 0.0], [0.6, -0.8], [0.0, 0.0, 1.0], [2.0, -1.0, 2.0, 4.0]])
+@pytest.mark.parametrize("off", [0.0, 1e-7, 5e-4])
+def test_slerp_between_opposites_goes_along_an_arc(a, off):
+    a = torch.tensor(a)
+    b = -2 * a + off * torch.eye(len(a))[0]
+    points = slerp(a, b, T)
+    torch.testing.assert_close(points.norm(dim=1), a.norm() * (1 + T), rtol=1e-3, atol=0)
+    steps = torch.cosine_similarity(points[1:], points[:-1], dim=1).arccos()
+    torch.testing.assert_close(steps, torch.full((8,), math.pi / 8), atol=2e-3, rtol=0)
+    torch.testing.assert_close(points[[0, -1]], torch.stack([a, b]), atol=5e-3, rtol=0)
+    path(a / a.norm(), -a / a.norm(), 7, on_sphere=True)  # which a straight line could not be
 
 
 def test_slerp_does_not_depend_on_the_direction_of_travel():

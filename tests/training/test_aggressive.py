@@ -25,6 +25,20 @@ def test_every_parameter_is_on_one_side(make_trainer):  # noqa: F811
     assert len(inner) + len(outer) == len(list(model.parameters()))
 
 
+def test_the_encoder_is_trained_as_in_training_after_an_evaluation(make_trainer, monkeypatch):  # noqa: F811
+    """With dropout, and with the statistics of the batch: the logging of reconstructions leaves the model otherwise."""
+    modes = []
+    prepare = aggressive.inner_batches
+    monkeypatch.setattr(aggressive, "is_aggressive", lambda history: True)
+    monkeypatch.setattr("textvae.training.trainer.is_aggressive", lambda history: True)
+    monkeypatch.setattr(
+        aggressive, "inner_batches", lambda trainer: (modes.append(trainer.model.training), prepare(trainer))[1]
+    )
+    options = {"eval_strategy": "steps", "eval_steps": 1, "log_reconstructions": 2, "per_device_train_batch_size": 8}
+    make_trainer(aggressive=True, max_steps=3, **options).train()
+    assert modes == [True] * 3
+
+
 class Watch(aggressive.nn.Identity):
     """Notes which side has moved, before and after the update of the decoder."""
 

@@ -297,6 +297,7 @@ def test_resume_for_longer(short, finished):
         (["tokenizer.min_frequency=2"], "tokenizer"),
         (["data.max_length=30"], "data"),
         (["model.decoder.hidden_size=9", "training.ema_decay=0"], "model and training.ema_decay"),
+        (["objective={kind: target_rate}"], "objective.kind"),
     ],
 )
 def test_resume_with_another_model_is_refused(short, broken, overrides, named):

@@ -13,6 +13,8 @@ HEALTHY_SHARE = 0.8
 FIRST_WORDS = 3
 # Share of samples in empty places from which on there are holes.
 HOLES_SHARE = 0.5
+# Of objectives that hold the aggregated posterior against the prior: the weight of that.
+DISCREPANCIES = {"infovae": "objective.mmd_weight", "adversarial": "objective.weight"}
 
 
 def findings(found: dict[str, Any]) -> list[str]:
@@ -55,19 +57,22 @@ def findings(found: dict[str, Any]) -> list[str]:
 
 def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     """What to change in which key, for each symptom that was found."""
+    values = {"objective": recipe.objective, "model": recipe.model}
+    sections = recipe.objective, recipe.model["latent"]
     few = found["active_units"] < HEALTHY_SHARE * found["latent_size"]
-    word_dropout = _now(recipe, "model.decoder.word_dropout")
-    lines = _more_rate(recipe) if few or found["decoder_ignores_z"] else []
+    tells_little = few or found["decoder_ignores_z"]
+    word_dropout = _now(values, "model.decoder.word_dropout")
+    lines = more_rate(*sections) if tells_little else []
     if found["decoder_ignores_z"]:
         lines += [f"Weaken the decoder: raise model.decoder.word_dropout{word_dropout} to 0.3 or more."]
     if found["decoder_ignores_z"] and found["active_units"]:
         lines += [
             "The encoder tells texts apart and the decoder does not listen: let z in at every step, with more places "
-            f"in model.decoder.inject{_now(recipe, 'model.decoder.inject')}."
+            f"in model.decoder.inject{_now(values, 'model.decoder.inject')}."
         ]
     elif few and found["active_units"]:
         lines += [
-            f"Or set model.latent.size{_now(recipe, 'model.latent.size')} to {max(1, found['active_units'])}: the "
+            f"Or set model.latent.size{_now(values, 'model.latent.size')} to {max(1, found['active_units'])}: the "
             "other dimensions only add noise."
         ]
     if found["only_first_words_and_length"]:
@@ -76,7 +81,7 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
             f"model.decoder.word_dropout{word_dropout}, so that z pays off behind the first words."
         ]
     if found["prior_and_posterior_overlap"] is False:
-        lines += _less_rate(recipe)
+        lines += [] if tells_little else _less_rate(*sections)  # the contrary
         on_sphere = registry.part("posterior", recipe.model["latent"]["posterior"]["kind"]).support == "sphere"
         if found["prior_off_posterior"] >= HOLES_SHARE and not on_sphere:
             lines += [
@@ -91,64 +96,70 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     return lines
 
 
-def _more_rate(recipe: Recipe) -> list[str]:
-    """How the posterior is given more to tell, with this objective, posterior and prior."""
-    objective, latent = recipe.objective, recipe.model["latent"]
+def more_rate(objective: dict[str, Any], latent: dict[str, Any]) -> list[str]:
+    """How the posterior is given more to tell, with this objective, posterior and prior.
+
+    Args:
+        objective: its section, resolved.
+        latent: of the section model.
+    """
+    values = {"objective": objective, "model": {"latent": latent}}
     posterior, prior = (registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior"))
+    lines = []
     if "concentration" in latent["posterior"]:
-        lines = [f"Raise model.latent.posterior.concentration{_now(recipe, 'model.latent.posterior.concentration')}."]
-        if latent["posterior"]["kind"] == "vmf":  # its rate is fixed by that alone
-            return lines
-    else:
-        lines = []
-    if objective["kind"] == "elbo" and not posterior.has_density:
+        lines = [f"Raise model.latent.posterior.concentration{_now(values, 'model.latent.posterior.concentration')}."]
+    if getattr(posterior, "fixed_width", False):  # its rate is set by that alone
+        return lines
+    kind = objective["kind"]
+    against = DISCREPANCIES.get(kind)
+    if against and not posterior.has_density:
+        return [f"Lower {against}{_now(values, against)}: nothing else keeps the posterior near the prior."]
+    if kind == "elbo" and not posterior.has_density:
         return lines  # nothing of this objective weighs on it
-    if objective["kind"] == "elbo":
+    if kind == "elbo":
         beta = objective["beta"]
         each = posterior.by_dimension and prior.by_dimension
         share = ", with objective.free_bits_per: dimension so that every dimension gets its share" if each else ""
         enough = max(8, round(2 * objective["free_bits"]))
-        lines += [f"Raise objective.free_bits{_now(recipe, 'objective.free_bits')} to {enough} or more{share}."]
-        slower = f"Make objective.beta.warmup longer{_now(recipe, 'objective.beta.warmup')}"
+        lines += [f"Raise objective.free_bits{_now(values, 'objective.free_bits')} to {enough} or more{share}."]
+        slower = f"Make objective.beta.warmup longer{_now(values, 'objective.beta.warmup')}"
         if beta["schedule"] == "constant":
             slower = "Let beta rise (objective.beta.schedule: linear, objective.beta.warmup: 0.3)"
         if beta["max"]:
-            lines += [f"{slower} or objective.beta.max smaller{_now(recipe, 'objective.beta.max')}."]
-    elif objective["kind"] == "target_rate":
-        lines += [f"Raise objective.rate{_now(recipe, 'objective.rate')}, with objective.constraint: equal."]
-    elif objective["kind"] == "infovae" and posterior.has_density:
-        lines += [f"Raise objective.alpha{_now(recipe, 'objective.alpha')} towards 1: the rate then costs less."]
+            lines += [f"{slower} or objective.beta.max smaller{_now(values, 'objective.beta.max')}."]
+    elif kind == "target_rate":
+        lines += [f"Raise objective.rate{_now(values, 'objective.rate')}, with objective.constraint: equal."]
+    elif kind == "infovae":
+        lines += [f"Raise objective.alpha{_now(values, 'objective.alpha')} towards 1: the rate then costs less."]
     else:
         lines += ["Train with objective: {kind: elbo, free_bits: 8, beta: {schedule: linear, warmup: 0.3}}."]
     return lines
 
 
-def _less_rate(recipe: Recipe) -> list[str]:
+def _less_rate(objective: dict[str, Any], latent: dict[str, Any]) -> list[str]:
     """How the posteriors are brought nearer to the prior, with this objective."""
-    kind = recipe.objective["kind"]
-    if "concentration" in recipe.model["latent"]["posterior"]:
+    values = {"objective": objective, "model": {"latent": latent}}
+    kind, posterior = objective["kind"], registry.part("posterior", latent["posterior"]["kind"])
+    if getattr(posterior, "fixed_width", False):
         key, what = "model.latent.posterior.concentration", "Lower"
     elif kind == "target_rate":
         key, what = "objective.rate", "Lower"
-    elif kind == "infovae":
-        key, what = "objective.mmd_weight", "Raise"
-    elif kind == "adversarial":
-        key, what = "objective.weight", "Raise"
-    elif kind == "elbo":
+    elif kind in DISCREPANCIES:
+        key, what = DISCREPANCIES[kind], "Raise"
+    elif kind == "elbo" and posterior.has_density:
         return [
-            f"Raise objective.beta.max{_now(recipe, 'objective.beta.max')} or lower objective.free_bits"
-            f"{_now(recipe, 'objective.free_bits')}: less rate brings the posteriors nearer to the prior."
+            f"Raise objective.beta.max{_now(values, 'objective.beta.max')} or lower objective.free_bits"
+            f"{_now(values, 'objective.free_bits')}: less rate brings the posteriors nearer to the prior."
         ]
     else:
         return []
-    return [f"{what} {key}{_now(recipe, key)}: that brings the posteriors nearer to the prior."]
+    return [f"{what} {key}{_now(values, key)}: that brings the posteriors nearer to the prior."]
 
 
-def _now(recipe: Recipe, key: str) -> str:
+def _now(values: dict[str, Any], key: str) -> str:
     """The value of a key in words, or nothing where the recipe's kind of part has no such key."""
-    section, *path = key.split(".")
-    value = getattr(recipe, section)
-    for part in path:
+    value = values
+    for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
             return ""
         value = value[part]

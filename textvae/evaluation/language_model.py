@@ -103,7 +103,9 @@ def train_language_model(
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
     held = max(1, round(HELD_OUT * len(dataset)))
     held_out, train = dataset.select(order[:held]), dataset.select(order[held:])
-    special = {name: getattr(config, name) for name in config.to_dict() if name.endswith("_token_id")}
+    # It has no encoder, and so none with ids of its own.
+    names = [name for name in config.to_dict() if name.endswith("_token_id") and name != "encoder_pad_token_id"]
+    special = {name: getattr(config, name) for name in names}
     with seeded(seed):
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         model = TextVAEModel(

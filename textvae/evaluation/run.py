@@ -67,7 +67,9 @@ def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
     if not (folder / "textvae.yaml").is_file():
         raise ValueError(f"{folder} is not a run: it has no textvae.yaml")
     sections = read_sections(folder / "textvae.yaml")
-    return make_recipe({**sections, "training": {}}, overrides, folder)
+    # Which objectives the stages have decides whether posterior, prior and the section `objective` go together.
+    stages = (sections.get("training") or {}).get("stages")
+    return make_recipe({**sections, "training": {"stages": stages} if stages else {}}, overrides, folder)
 
 
 def evaluate_run(

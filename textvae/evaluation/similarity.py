@@ -51,10 +51,15 @@ def sentence_features(texts: list[str], encoder: str) -> Tensor:
         tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
     except Exception as error:  # whatever a missing or broken model raises, in one line
         raise ValueError(f"--mauve: cannot load {encoder}: {one_line(error, 200)}") from None
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    if tokenizer.pad_token is None:  # GPT-2's; what stands there is masked
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
     parts = []
     for start in range(0, len(texts), BATCH):
         batch = tokenizer(texts[start : start + BATCH], padding=True, truncation=True, return_tensors="pt")
-        states = model(**batch).last_hidden_state  # (B,T,H)
-        mask = batch["attention_mask"][..., None]
-        parts.append((states * mask).sum(1) / mask.sum(1))
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        states = model(input_ids=ids, attention_mask=mask).last_hidden_state * mask[..., None]  # (B,T,H)
+        parts.append(states.sum(1) / mask.sum(1, keepdim=True).clamp_min(1))  # a sample may be empty
     return torch.cat(parts)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-# Below this sine of the angle the directions are as good as parallel, or opposite: there is no arc to go along.
+# Directions this near to each other are as good as parallel: there is no arc to go along.
 PARALLEL = 1e-3
 
 
@@ -29,7 +30,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """The arc: directions along the great circle, norms in a straight line.
 
     A straight line between two Gaussian vectors passes through short vectors, which the prior never gives. For
-    vectors that are nearly parallel, or opposite, or zero, this is lerp.
+    vectors that are nearly parallel, or zero, this is lerp; between opposite ones it goes along one of the arcs.
 
     Args:
         a, b: (D,) ends.
@@ -46,10 +47,16 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     unit_a, unit_b = a / norm_a, b / norm_b
     # Not the arc cosine of the product, which keeps half of the digits near 0 and pi.
     angle = 2 * torch.atan2((unit_a - unit_b).norm(), (unit_a + unit_b).norm())
-    if torch.sin(angle) < PARALLEL:
+    if angle < PARALLEL or len(a) == 1:  # on a line there are no arcs
         return lerp(a, b, t)
     t = t[:, None]
-    direction = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / torch.sin(angle)
+    if angle > math.pi - PARALLEL:
+        # All arcs are equally long: the one by way of the axis that a has least of.
+        axis = torch.zeros_like(a).index_fill_(0, a.abs().argmin(), 1.0)
+        aside = axis - (axis @ unit_a) * unit_a
+        direction = torch.cos(t * angle) * unit_a + torch.sin(t * angle) * aside / aside.norm()
+    else:
+        direction = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / torch.sin(angle)
     return direction * ((1 - t) * norm_a + t * norm_b)
 
 

@@ -63,6 +63,7 @@ def train_encoder(trainer) -> int:
     Returns:
         Updates made.
     """
+    trainer.model.train()  # an evaluation may have come before
     inner, outer = sides(trainer.accelerator.unwrap_model(trainer.model))
     loss_sum, tokens, before, updates = 0.0, 0, float("inf"), 0
     outer = [weight for weight in outer if weight.requires_grad]  # the others stay as they are

@@ -4,18 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from textvae.objectives import Objective
-
 logger = logging.getLogger(__name__)
-
-
-def more_rate(objective: Objective) -> str:
-    """What to change in the section of an objective, in words."""
-    config = objective.config
-    if not hasattr(config, "free_bits"):
-        return "Train with objective.kind: elbo and objective.free_bits (6 or more)"
-    gentler = "smaller" if config.beta.schedule == "constant" else "smaller, objective.beta.warmup longer"
-    return f"Set objective.free_bits (6 or more), make objective.beta.max {gentler}"
 
 
 class CollapseWatch:
@@ -23,7 +12,7 @@ class CollapseWatch:
 
     Args:
         latent_size: D.
-        advice: what to change, in words.
+        advice: what to change, in sentences.
     """
 
     def __init__(self, latent_size: int, advice: str):
@@ -43,8 +32,8 @@ class CollapseWatch:
             return
         self.has_warned = True
         logger.warning(
-            "the posterior looks collapsed at step %d: rate %.2f nats, %d of %d units active. %s, or weaken the "
-            "decoder with model.decoder.word_dropout",
+            "the posterior looks collapsed at step %d: rate %.2f nats, %d of %d units active. %s Or weaken the "
+            "decoder with model.decoder.word_dropout.",
             step,
             rate,
             active,

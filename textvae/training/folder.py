@@ -81,6 +81,10 @@ def check_resumed(recipe: Recipe, folder: Path) -> None:
         # Of a local source, files may have moved; what is in them, resuming has never looked at.
         values["data"]["source"] = Path(values["data"]["source"]).name
     different = [name for name in ("data", "tokenizer", "model") if old[name] != new[name]]
+    # What an objective has learnt fits no other kind, and a discriminator no other size.
+    for key in ("kind", "hidden_size"):
+        if old["objective"].get(key) != new["objective"].get(key):
+            different.append(f"objective.{key}")
     if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
         different.append("training.ema_decay")
     if old["training"].get("stages") != new["training"].get("stages"):

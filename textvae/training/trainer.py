@@ -22,13 +22,14 @@ from textvae.data.config import NoiseConfig
 from textvae.data.encoding import text_lengths
 from textvae.data.noise import Noise, NumberedRows
 from textvae.data.sampler import LengthGroupedSampler, TokenBatches
+from textvae.evaluation.advice import more_rate
 from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
 from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
-from textvae.training.collapse import CollapseWatch, more_rate
+from textvae.training.collapse import CollapseWatch
 from textvae.training.ema import WeightAverage
 from textvae.training.rates import pretrained_weights, set_apart
 from textvae.training.storage import load_weights, save_weights
@@ -107,7 +108,8 @@ class TextVAETrainer(Trainer):
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
-        self._watch = CollapseWatch(model.config.latent_size, more_rate(objective))
+        section = {"kind": objective.kind, **objective.config.model_dump()}
+        self._watch = CollapseWatch(model.config.latent_size, " ".join(more_rate(section, model.config.latent)))
         self._clock_started = time.time()
         self.add_callback(_AroundStep(self))
         # Both print to stdout; callers show progress in their own way.
@@ -253,10 +255,12 @@ class TextVAETrainer(Trainer):
         if "loss" in logs and self._sums.get("sentences"):
             beta, sentences = self._sums.pop("beta"), self._sums.pop("sentences")
             means = {name: float(value) / sentences for name, value in self._sums.items()}
-            if self.model.config.latent_size and "rate" in means:
-                logs |= {**means, "beta": beta}
-            else:
+            if self.model.config.latent_size:
+                logs |= means
+            else:  # of a plain language model the rest is zero
                 logs["distortion"] = means["distortion"]
+            if self.model.config.latent_size and "rate" in means:
+                logs["beta"] = beta
             self._sums = {}
         super().log(logs | {"seconds": round(self.seconds, 2)}, start_time)
 
