@@ -1,11 +1,12 @@
 """`textvae fit-prior`, and sampling from what it leaves."""
 
 import shutil
+import sys
 
 import pytest
 
-from textvae import TextVAE
-from textvae.latent.fitted import FITTED
+from textvae import TextVAE, registry
+from textvae.latent.fitted import FITTED, FittedPrior
 
 
 @pytest.fixture
@@ -24,6 +25,28 @@ def test_fit_and_sample(textvae, run, trained, tmp_path):
     assert textvae("sample", run, "-n", 5, "--seed", 3, "--prior", "fitted").out.splitlines() == samples
     vae.save_pretrained(tmp_path / "copy")
     assert TextVAE.from_pretrained(tmp_path / "copy").sample(5, seed=3, prior="fitted") == samples
+
+
+def test_a_run_does_without_a_fitted_prior_that_cannot_be_read(textvae, run, monkeypatch, tmp_path):
+    """It is asked for in sampling alone: a flow may lack its package, a file may be broken."""
+    flow = FittedPrior(registry.resolve("prior", "flow", "prior"), 8)
+    flow.save(run)
+    texts = TextVAE.from_pretrained(run).sample(3, seed=1, prior="fitted")
+    monkeypatch.setitem(sys.modules, "zuko.flows.coupling", None)
+    vae = TextVAE.from_pretrained(run)
+    vae.sample(1, seed=1)
+    result = textvae("sample", run, "--prior", "fitted")
+    assert (result.code, result.err.startswith("error: flow needs the package zuko")) == (2, True)
+    vae.save_pretrained(run)
+    vae.save_pretrained(tmp_path / "copy")
+    monkeypatch.undo()
+    for folder in (run, tmp_path / "copy"):
+        assert TextVAE.from_pretrained(folder).sample(3, seed=1, prior="fitted") == texts
+    (run / FITTED).write_bytes(b"nothing")
+    result = textvae("sample", run, "--prior", "fitted")
+    assert result.code == 2
+    assert result.err.startswith(f"error: cannot load {run / FITTED}: ")
+    assert textvae("sample", run).code == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Shapes: N texts, D latent dimensions.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +44,8 @@ class TextVAE:
         tokenizer: the fast tokenizer of its run.
         card: the model card, in Markdown; saved and uploaded with the model.
         encoder_tokenizer: of an encoder that does not read the decoder's ids.
-        fitted_prior: a prior fitted to its latent vectors after training; saved and uploaded with the model.
+        fitted_prior: a prior fitted to its latent vectors after training, or its file, which is read when the prior is
+            first asked for; saved and uploaded with the model.
     """
 
     def __init__(
@@ -52,13 +54,13 @@ class TextVAE:
         tokenizer,
         card: str | None = None,
         encoder_tokenizer=None,
-        fitted_prior: FittedPrior | None = None,
+        fitted_prior: FittedPrior | Path | None = None,
     ):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.card = card
         self.encoder_tokenizer = encoder_tokenizer
-        self.fitted_prior = fitted_prior
+        self._fitted_prior = fitted_prior
 
     # ---- Loading and saving ----
 
@@ -87,7 +89,6 @@ class TextVAE:
                 cached_file(str(name), file, _raise_exceptions_for_missing_entries=False, **kwargs)
                 for file in (FITTED, CARD)
             )
-            fitted = fitted and FittedPrior.load(fitted).to(model.device)
             encoder_tokenizer = None
             if model.config.encoder_pad_token_id is not None:
                 encoder_tokenizer = AutoTokenizer.from_pretrained(name, subfolder=ENCODER_TOKENIZER, **kwargs)
@@ -98,7 +99,7 @@ class TextVAE:
         if device is None:
             device = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
         text = card and Path(card).read_text(encoding="utf-8")
-        return cls(model.to(device), tokenizer, text, encoder_tokenizer, fitted and fitted.to(device))
+        return cls(model.to(device), tokenizer, text, encoder_tokenizer, fitted and Path(fitted))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes model and tokenizer as any transformers model is written, and the model card."""
@@ -108,8 +109,10 @@ class TextVAE:
             self.encoder_tokenizer.save_pretrained(Path(folder) / ENCODER_TOKENIZER)
         if self.card:
             (Path(folder) / CARD).write_text(self.card, encoding="utf-8")
-        if self.fitted_prior:
-            self.fitted_prior.save(folder)
+        if isinstance(self._fitted_prior, FittedPrior):
+            self._fitted_prior.save(folder)
+        elif self._fitted_prior and self._fitted_prior.resolve() != (Path(folder) / FITTED).resolve():
+            shutil.copyfile(self._fitted_prior, Path(folder) / FITTED)
 
     def push_to_hub(
         self,
@@ -146,7 +149,8 @@ class TextVAE:
         repo = api.create_repo(name, private=private, exist_ok=True)
         card = self.card and self.card.replace(HERE, repo.repo_id)
         with tempfile.TemporaryDirectory() as folder:
-            TextVAE(self.model, self.tokenizer, card, self.encoder_tokenizer, self.fitted_prior).save_pretrained(folder)
+            copy = TextVAE(self.model, self.tokenizer, card, self.encoder_tokenizer, self._fitted_prior)
+            copy.save_pretrained(folder)
             api.upload_folder(repo_id=repo.repo_id, folder_path=folder, commit_message=commit_message)
         return str(repo)
 
@@ -156,6 +160,23 @@ class TextVAE:
     def latent_size(self) -> int:
         """D."""
         return self.model.config.latent_size
+
+    @property
+    def fitted_prior(self) -> FittedPrior | None:
+        """The prior that was fitted after training, if any.
+
+        Raises:
+            ValueError: its file is broken.
+            ImportError: it needs a package that is not installed.
+        """
+        if isinstance(self._fitted_prior, Path):
+            try:
+                self._fitted_prior = FittedPrior.load(self._fitted_prior).to(self.model.device)
+            except ImportError:
+                raise
+            except Exception as error:  # whatever a broken file raises
+                raise ValueError(f"cannot load {self._fitted_prior}: {one_line(error, 200)}") from None
+        return self._fitted_prior
 
     @property
     def on_sphere(self) -> bool:

@@ -22,7 +22,7 @@ class ElboConfig(Section):
         beta: schedule of the rate's weight; a number stands for a constant one.
         free_bits: total in nats below which the rate is not pushed; 0 turns it off.
         free_bits_per: clamp the total, or each dimension (free_bits is spread evenly).
-        free_bits_over: clamp the batch mean, or each sentence.
+        free_bits_over: clamp the mean of a batch, whose texts are of like length, or each sentence.
         num_samples: latent samples a sentence.
     """
 
