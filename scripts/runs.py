@@ -34,13 +34,18 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
     """Refuses a run that is not the one asked for: its numbers would stand under another's name."""
     if not (folder / "textvae.yaml").is_file():
         return
-    from textvae import load_recipe  # here, since it takes longer than --help may
+    from textvae import load_recipe  # here, since they take longer than --help may
+    from textvae.weights import commit
 
     texts = (folder / "textvae.yaml").read_text(encoding="utf-8"), load_recipe(recipe, overrides).to_yaml()
     old, new = (dict(_keys(yaml.safe_load(text))) for text in texts)
+    for key in [key for key in new if key.endswith((".revision", ".fingerprint"))]:
+        if new[key] is None:  # where a recipe names none, a run notes what it found
+            new[key] = old.get(key)
+        elif key.endswith(".revision"):
+            section = key.removesuffix(".revision")
+            new[key] = commit(new.get(f"{section}.name") or new.get(f"{section}.path") or "", new[key])
     different = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-    # Of a revision, a run notes the commit that it stood for.
-    different = [key for key in different if not (key.startswith("model.") and key.endswith(".revision"))]
     if different:
         raise SystemExit(
             f"error: {folder} holds a run with another {', '.join(different[:5])}; choose another --output-dir, or "

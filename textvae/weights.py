@@ -7,13 +7,16 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import resolve_revision
 
 from textvae.validation import one_line
 
 PACKAGE = "package:"
 # Of a configuration, what speaks of the files it was read from.
-_OF_FILES = ("quantization_config", "transformers_version", "_name_or_path", "dtype", "torch_dtype")
+_OF_FILES = ("quantization_config", "transformers_version", "_name_or_path", "dtype", "torch_dtype", "auto_map")
 
 
 def locate(name: str, revision: str | None, where: str) -> dict[str, Any]:
@@ -73,19 +76,25 @@ def load(loader: Any, name: str, revision: str | None, where: str, **kwargs: Any
         raise ValueError(f"{where}: cannot load {name}: {one_line(error, 200)}") from None
 
 
-def architecture(name: str, revision: str | None, where: str) -> tuple[dict[str, Any], str, str | None]:
+def commit(name: str, revision: str | None) -> str | None:
+    """The commit that a revision of a repository stands for now; the revision itself where none can be had."""
+    if name.startswith(PACKAGE):
+        return revision
+    return getattr(resolve_revision(name, revision), "resolved", revision)
+
+
+def architecture(name: str, revision: str | None, where: str) -> tuple[dict[str, Any], str]:
     """What is needed to build a pretrained model anew, and to find its weights again.
 
     Args:
         name, revision, where: as for `locate`.
 
     Returns:
-        Its configuration as a plain dict; its name, the whole path of a folder; the commit that a revision stands for.
+        Its configuration as a plain dict; its name, the whole path of a folder.
     """
     config = load(AutoConfig, name, revision, where)
     values = {key: value for key, value in config.to_dict().items() if key not in _OF_FILES}
-    folder, commit = Path(name), getattr(config, "_commit_hash", None)  # which what comes from the Hub alone has
-    return values, str(folder.absolute()) if folder.is_dir() else name, commit or revision
+    return values, str(Path(name).absolute()) if Path(name).is_dir() else name
 
 
 def configuration(values: dict[str, Any]) -> PreTrainedConfig:
@@ -121,11 +130,17 @@ def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, o
         weight[tuple(map(slice, theirs.shape))].copy_(theirs)
 
 
-def fingerprint(model: PreTrainedModel) -> str:
-    """What tells a model's weights from others: a hash of the first thousand values of each."""
+def fingerprint(model: nn.Module, without: set[str] = frozenset()) -> str:
+    """What tells a model's weights from others: a hash of all values.
+
+    Args:
+        model: on whatever device.
+        without: names of weights that do not count.
+    """
     found = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        found.update(name.encode() + weight.flatten()[:1000].float().numpy().tobytes())
+    for name, weight in model.state_dict().items():
+        if name not in without:
+            found.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return found.hexdigest()
 
 

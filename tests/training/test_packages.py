@@ -64,8 +64,8 @@ def write_gguf(model, tokenizer, file):
 
 def test_a_package_with_files_of_transformers(installed, pair):
     shutil.copytree(pair / "encoder", installed("tiny-bert") / "files" / "model")
-    values, name, revision = weights.architecture("package:tiny-bert", None, "x")
-    assert (values["model_type"], name, revision) == ("bert", "package:tiny-bert", None)
+    values, name = weights.architecture("package:tiny-bert", None, "x")
+    assert (values["model_type"], name) == ("bert", "package:tiny-bert")
     ours = weights.load(AutoModel, "package:tiny-bert", None, "x").state_dict()
     theirs = AutoModel.from_pretrained(pair / "encoder").state_dict()
     assert ours.keys() == theirs.keys()
@@ -77,8 +77,10 @@ def test_a_package_with_gguf(installed, pair):
     architecture = DECODERS["qwen2"] | {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64}
     model = AutoModelForCausalLM.from_config(weights.configuration(architecture))
     write_gguf(model, tokenizer, installed("tiny-qwen") / "model.gguf")
-    values, _, _ = weights.architecture("package:tiny-qwen", None, "x")
-    again = weights.load(AutoModelForCausalLM, "package:tiny-qwen", None, "x").state_dict()
+    values, _ = weights.architecture("package:tiny-qwen", None, "x")
+    again, told = weights.load(AutoModelForCausalLM, "package:tiny-qwen", None, "x", output_loading_info=True)
+    again = again.state_dict()
+    assert not told["missing_keys"]
     assert values["model_type"] == "qwen2"
     assert again.keys() == model.state_dict().keys()
     for name, weight in model.state_dict().items():

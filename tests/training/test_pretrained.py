@@ -10,12 +10,15 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset, DatasetDict
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import load_file
 from transformers import (
+    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
+    BertTokenizer,
     TrainerCallback,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -131,33 +134,118 @@ def test_the_card_names_base_models_of_the_hub(run):
     assert card.data.base_model == ["someone/bert"]
 
 
+FIRST, SECOND = "a" * 40, "b" * 40
+
+
+@pytest.fixture
+def hub(pair, tmp_path, monkeypatch):
+    """The cache of the Hub with two repositories at their first commit, and a way to move them to a second one."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def publish(commit):
+        for side in ("encoder", "decoder"):
+            repository = tmp_path / "hub" / f"models--someone--{side}"
+            shutil.copytree(pair / side, repository / "snapshots" / commit)
+            (repository / "refs").mkdir(exist_ok=True)
+            (repository / "refs" / "main").write_text(commit)
+
+    publish(FIRST)
+    return publish
+
+
 @pytest.mark.parametrize("asked", [None, "main"])
-def test_a_run_goes_on_with_the_commit_that_it_began_with(pair, texts, tmp_path, monkeypatch, caplog, asked):
+def test_a_run_goes_on_with_the_commits_that_it_began_with(pair, texts, tmp_path, hub, caplog, asked):
     """A branch may have moved on."""
-    commits, asked_for = iter("abcd"), []
-    architecture, load = weights.architecture, weights.load
-
-    def on_the_hub(name, revision, where):
-        values, name, _ = architecture(name, None, where)
-        return values, name, revision if revision in list("abcd") else next(commits)
-
-    def from_the_hub(loader, name, revision, where, **hub):
-        asked_for.append(revision)
-        return load(loader, name, None, where, **hub)
-
-    monkeypatch.setattr(weights, "architecture", on_the_hub)
-    monkeypatch.setattr(weights, "load", from_the_hub)
-    recipe = recipe_of(pair, tmp_path, texts, encoder={"revision": asked})
+    names = {side: {"name": f"someone/{side}", "revision": asked} for side in ("encoder", "decoder")}
+    recipe = recipe_of(pair, tmp_path, texts, **names)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, callbacks=[Stop()])
-    begun = yaml.safe_load((tmp_path / "run" / "textvae.yaml").read_text())["model"]
-    assert (begun["encoder"]["revision"], begun["decoder"]["revision"]) == ("a", "b")
+    begun = yaml.safe_load((tmp_path / "run" / "textvae.yaml").read_text())
+    found = [begun["model"]["encoder"], begun["model"]["decoder"], begun["tokenizer"]]
+    assert [section["revision"] for section in found] == [FIRST] * 3
     assert recipe.model["encoder"]["revision"] == asked
-    asked_for.clear()
+    hub(SECOND)
     run = train(recipe, resume=True)
-    assert (run.vae.model.config.encoder["revision"], run.vae.model.config.decoder["revision"]) == ("a", "b")
-    assert asked_for[-2:] == ["a", "b"]
-    assert ("model.encoder.revision: the run goes on with a" in caplog.text) == bool(asked)
+    assert [getattr(run.vae.model.config, side)["revision"] for side in names] == [FIRST] * 2
+    assert caplog.text.count(f"goes on with {FIRST}, with which it began") == (2 if asked else 0)
+    card = ModelCard((run.folder / "README.md").read_text())
+    assert card.data.base_model == ["someone/encoder", "someone/decoder"]
+    other = recipe_of(pair, tmp_path, texts, **{side: values | {"revision": SECOND} for side, values in names.items()})
+    with pytest.raises(ValueError, match="--resume: tokenizer and model differ"):
+        train(other, resume=True)
+
+
+def test_a_run_does_not_go_on_with_other_weights(pair, texts, tmp_path):
+    """What is trained was trained beside those of before."""
+    shutil.copytree(pair / "encoder", tmp_path / "encoder")
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"name": str(tmp_path / "encoder"), "save_base": False})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, callbacks=[Stop()])
+    other = AutoModel.from_pretrained(tmp_path / "encoder")
+    with torch.no_grad():
+        other.get_input_embeddings().weight[-1, -1] += 1  # as far behind as can be
+    other.save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match=r"model\.encoder\.name: .*/encoder holds other weights than those with which"):
+        train(recipe, resume=True)
+
+
+def test_init_from_a_run_that_rests_on_other_weights(pair, texts, tmp_path):
+    shutil.copytree(pair / "encoder", tmp_path / "encoder")
+    (tmp_path / "second").mkdir()
+    encoder = {"name": str(tmp_path / "encoder"), "save_base": False}
+    first = train(recipe_of(pair, tmp_path, texts, encoder=encoder))
+    AutoModel.from_config(weights.configuration(first.vae.model.encoder.architecture)).save_pretrained(encoder["name"])
+    recipe = recipe_of(pair, tmp_path / "second", texts, encoder=encoder)
+    recipe.training |= {"init_from": str(first.folder)}
+    with pytest.raises(ValueError, match=r"training\.init_from: .* rests on other weights of its encoder than"):
+        train(recipe)
+
+
+def test_an_encoder_without_what_it_pools_for_a_task(pair, texts, tmp_path):
+    """As RoBERTa comes: those weights are random each time, and nobody reads them."""
+    AutoModelForMaskedLM.from_config(AutoConfig.from_pretrained(pair / "encoder")).save_pretrained(tmp_path / "encoder")
+    AutoTokenizer.from_pretrained(pair / "encoder").save_pretrained(tmp_path / "encoder")
+    run = train(recipe_of(pair, tmp_path, texts, encoder={"name": str(tmp_path / "encoder"), "save_base": False}))
+    torch.testing.assert_close(TextVAE.from_pretrained(run.folder).encode(texts[:5]), run.vae.encode(texts[:5]))
+
+
+def test_weights_without_a_softmax_layer_are_refused(pair, texts, tmp_path):
+    """They would be random."""
+    AutoModel.from_pretrained(pair / "decoder").save_pretrained(tmp_path / "headless")
+    AutoTokenizer.from_pretrained(pair / "decoder").save_pretrained(tmp_path / "headless")
+    with pytest.raises(ValueError, match=r"model\.decoder\.name: the weights of .*/headless lack lm_head\.weight"):
+        train(recipe_of(pair, tmp_path, texts, decoder={"name": str(tmp_path / "headless")}))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("token", ["[PAD]", "dog"])
+def test_a_tokenizer_with_more_words_than_its_encoder(pair, texts, tmp_path, token):
+    """Padding is masked; a word needs a vector."""
+    tokenizer = AutoTokenizer.from_pretrained(pair / "encoder")
+    size = len(tokenizer)
+    vocabulary = {word: i for word, i in tokenizer.get_vocab().items() if word != token}
+    vocabulary = {word: i for i, word in enumerate(sorted(vocabulary, key=vocabulary.get))} | {token: size - 1}
+    config = AutoConfig.from_pretrained(pair / "encoder")
+    config.vocab_size, config.pad_token_id = size - 1, 0
+    AutoModel.from_config(config).save_pretrained(tmp_path / "small")
+    BertTokenizer(vocab=vocabulary).save_pretrained(tmp_path / "small")
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"name": str(tmp_path / "small")})
+    if token == "[PAD]":
+        assert train(recipe).vae.model.config.encoder_pad_token_id == 0
+    else:
+        with pytest.raises(ValueError, match=rf"its tokenizer has ids up to {size - 1}, but the model only"):
+            train(recipe)
+
+
+def test_no_code_of_others_is_asked_for(pair, texts, tmp_path, monkeypatch):
+    """A configuration may point to code; nobody is asked whether to run it."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    config = tmp_path / "decoder" / "config.json"
+    shutil.copytree(pair / "decoder", config.parent)
+    values = json.loads(config.read_text()) | {"auto_map": {"AutoModelForCausalLM": "someone/else--modeling.Model"}}
+    config.write_text(json.dumps(values))
+    run = train(recipe_of(pair, tmp_path, texts, decoder={"name": str(config.parent)}))
+    assert "auto_map" not in run.vae.model.config.decoder["architecture"]
 
 
 @pytest.mark.parametrize(("name", "trained"), [("llama", "lora"), ("gpt2", "lora"), ("gpt2", "none")])

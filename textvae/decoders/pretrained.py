@@ -98,7 +98,9 @@ class BackboneDecoder(PretrainedPart, Decoder):
         """Longest text that it can read, prefix not counted; None for any."""
         positions = getattr(self.backbone.config.get_text_config(decoder=True), "max_position_embeddings", None)
         prefix = self.latent_size and "prefix" in self.config.inject
-        return positions and positions - (self.config.latent_slots if prefix else 0)
+        if not positions or positions < 0:  # XLNet has -1
+            return None
+        return positions - (self.config.latent_slots if prefix else 0)
 
     def check_length(self, tokens: int) -> None:
         """Raises ValueError where a text is longer than the model can read."""
@@ -175,11 +177,14 @@ class PretrainedDecoder(BackboneDecoder):
         self.inject = config.inject if self.latent_size else ()
         if not hasattr(text, "num_attention_heads"):
             raise ValueError(f"{self.refusal} it has no attention, and so no keys and values to hold z")
-        self.layers, self.heads = text.num_hidden_layers, getattr(text, "num_key_value_heads", None)
-        self.heads = self.heads or text.num_attention_heads
-        self.head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         slots = config.latent_slots
         if "memory" in self.inject:
+            try:
+                self.layers, self.heads = text.num_hidden_layers, getattr(text, "num_key_value_heads", None)
+                self.heads = self.heads or text.num_attention_heads
+                self.head_size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+            except Exception as error:  # layers that are not all alike
+                raise ValueError(f"{self.refusal} no memory can be made for it: {one_line(error, 120)}") from None
             self.memory = nn.Linear(self.latent_size, self.layers * 2 * slots * self.heads * self.head_size)
         if "prefix" in self.inject:
             self.prefix = nn.Linear(self.latent_size, slots * text.hidden_size)

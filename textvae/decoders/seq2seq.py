@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
 
 from textvae.decoders.base import DecoderConfig
 from textvae.decoders.pretrained import BackboneDecoder, PretrainedState
@@ -56,7 +57,8 @@ class Seq2SeqDecoder(BackboneDecoder):
 
     def __init__(self, config: Seq2SeqDecoderConfig, model_config):
         super().__init__(config, model_config, AutoModelForSeq2SeqLM)
-        self.size = self.backbone.config.get_text_config(decoder=True).hidden_size
+        text = self.backbone.config.get_text_config(decoder=True)
+        self.size, self.softcap = text.hidden_size, getattr(text, "final_logit_softcapping", None)
         if self.latent_size:
             self.latent_tokens = nn.Linear(self.latent_size, config.latent_slots * self.size)
             if "embedding" in config.inject:
@@ -85,7 +87,8 @@ class Seq2SeqDecoder(BackboneDecoder):
         """Logits of the whole encoder-decoder and ours, both attending to what a z of zeros gives."""
         z = torch.zeros_like(z)
         tokens = self.latent_tokens(z).view(len(z), -1, self.size) if self.latent_size else z.new_zeros(2, 1, self.size)
-        theirs = self.backbone(decoder_input_ids=ids, encoder_outputs=(tokens,)).logits.float()
+        states = BaseModelOutput(last_hidden_state=tokens)
+        theirs = self.backbone(decoder_input_ids=ids, encoder_outputs=states).logits.float()
         return theirs, self.logits(self(ids, z).features)
 
     def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:

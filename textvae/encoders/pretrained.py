@@ -41,10 +41,13 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         super().__init__()
         self.config = config
         self.backbone = self.build_backbone(AutoModel, config, model_config.encoder, "model.encoder")
-        size = self.backbone.config.get_text_config().hidden_size
+        try:
+            size, table = self.backbone.config.get_text_config().hidden_size, self.backbone.get_input_embeddings()
+            self.vocabulary_size, words = table.weight.shape
+        except Exception as error:  # a model without words, or with more than one table of them
+            raise ValueError(f"{self.refusal} {one_line(error, 120)}") from None
         self.pooling = Pooling(config.pooling, size)
-        words = self.backbone.get_input_embeddings().embedding_dim if config.word_sum else 0
-        self.output_size = size + words
+        self.output_size = size + (words if config.word_sum else 0)
 
     def part_of(self, model: nn.Module) -> nn.Module:
         """Of an encoder-decoder its encoder, else the model."""
@@ -69,10 +72,10 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         training = self.training
         self.eval()
         try:
-            embedding = self.backbone.get_input_embeddings()
+            device = self.backbone.get_input_embeddings().weight.device
             padding = getattr(self.backbone.config.get_text_config(), "pad_token_id", None)
-            known = [i for i in range(embedding.num_embeddings) if i != padding][-17:]
-            ids = torch.tensor(known[:16], device=embedding.weight.device).view(2, 8)
+            known = [i for i in range(self.vocabulary_size) if i != padding][-17:]
+            ids = torch.tensor(known[:16], device=device).view(2, 8)
             mask = torch.ones_like(ids)
             mask[1, 5:] = 0
             together, alone = self(ids, mask)[1:], self(ids[1:, :5], mask[1:, :5])

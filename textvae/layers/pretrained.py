@@ -77,7 +77,7 @@ class PretrainedConfig(Section):
         last_layers: blocks trained by `last`.
         lora_rank: rank of the additions.
         save_base: save the untrained weights with the run as well; otherwise they are read from `name` again.
-        fingerprint: of the weights of `name`; noted with a run that leaves some of them there, and checked when they
+        fingerprint: of the weights of `name`; noted with a run that does not train all of them, and checked when they
             are read again.
     """
 
@@ -120,10 +120,11 @@ class PretrainedPart:
         self.auto_class, self.where, self.noted = auto_class, where, part
         if config.architecture is None:
             found = weights.architecture(config.name, config.revision, f"{where}.name")
-            part["architecture"], part["name"], part["revision"] = found
+            part["architecture"], part["name"] = found
         self.architecture = part["architecture"]
         try:
-            backbone = self.part_of(auto_class.from_config(weights.configuration(part["architecture"])))
+            config_of = weights.configuration(part["architecture"])
+            backbone = self.part_of(auto_class.from_config(config_of, trust_remote_code=False))
         except ValueError as error:
             message = f"{where}.name: {config.name} is of no supported family: {one_line(error)}"
             raise ValueError(message) from None
@@ -167,18 +168,24 @@ class PretrainedPart:
             **hub: of from_pretrained: token, cache_dir, local_files_only.
 
         Raises:
-            ValueError: they cannot be had, or are not those with which a run was trained that left them there.
+            ValueError: they cannot be had, or are not those with which a run began that rests on them.
         """
         name, where = self.config.name, f"{self.where}.name"
-        source = self.part_of(weights.load(self.auto_class, name, self.config.revision, where, **hub))
+        whole, told = weights.load(self.auto_class, name, self.config.revision, where, output_loading_info=True, **hub)
+        new = {id(weight) for key, weight in _weights_by_name(whole) if key in told["missing_keys"]}
+        source = self.part_of(whole)
+        lacking = {key for key, weight in _weights_by_name(source) if id(weight) in new}
+        # Many encoders come without what pools for a task; it is not read here.
+        for key in sorted(key for key in lacking if "pooler" not in key):
+            raise ValueError(f"{where}: the weights of {name} lack {key}")
         weights.copy_weights(self.backbone, source, where, only)
-        if self.config.save_base:
+        if not self.untrained:
             return
-        found = weights.fingerprint(source)
-        if only is not None and self.config.fingerprint not in (None, found):
+        found = weights.fingerprint(source, without=lacking)
+        if self.config.fingerprint not in (None, found):
             raise ValueError(
-                f"{where}: {name} holds other weights than those with which this run was trained, which has left them "
-                "there (save_base: false); put those back"
+                f"{where}: {name} holds other weights than those with which this run began, and which it has not "
+                "trained; put those back"
             )
         self.noted["fingerprint"] = found
 

@@ -12,6 +12,7 @@ from textvae.data.collator import pad
 from textvae.evaluation.likelihood import length_sorted_batches
 from textvae.hardware import autocast
 from textvae.modeling import TextVAEModel
+from textvae.weights import fingerprint
 
 ROWS = 4096
 
@@ -34,9 +35,7 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
     if not model.config.latent_size or not getattr(model.encoder, "is_fixed", False):
         return splits
     encoder, pad_id = model.encoder.eval().to(device), model.config.encoder_pad_token_id
-    known_by = hashlib.sha256(f"{model.config.encoder} {bf16}".encode())
-    for weight in encoder.state_dict().values():
-        known_by.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    known_by = f"{model.config.encoder} {bf16} {fingerprint(encoder)}"
 
     def summarise(texts: list[list[int]]) -> dict[str, np.ndarray]:
         summaries = np.empty((len(texts), encoder.output_size), dtype=np.float32)
@@ -56,7 +55,7 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
             batched=True,
             batch_size=ROWS,
             features=Features({**split.features, **column}),
-            new_fingerprint=hashlib.sha256(f"{split._fingerprint} {known_by.hexdigest()}".encode()).hexdigest()[:32],
+            new_fingerprint=hashlib.sha256(f"{split._fingerprint} {known_by}".encode()).hexdigest()[:32],
             desc=f"Encoding {name}",
         )
     return splits

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import shutil
 from pathlib import Path
 
 import yaml
 
+from textvae import weights
 from textvae.configuration import TextVAEConfig
 from textvae.latent.fitted import FITTED
 from textvae.recipe import Recipe
@@ -54,24 +56,46 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def as_begun(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with the commits of pretrained parts that a run was begun with: a branch may have moved on."""
-    old, model = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8"))["model"], dict(recipe.model)
+    """The recipe with the commits and the fingerprints of pretrained parts with which a run began.
+
+    A branch may have moved on. A commit that the recipe itself names stays, for `check_resumed` to refuse.
+    """
+    old, model = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")), dict(recipe.model)
     for side in ("encoder", "decoder"):
-        asked, begun_with = model[side].get("revision"), old[side].get("revision")
-        if begun_with and old[side]["name"] == model[side].get("name"):
-            model[side] = model[side] | {"revision": begun_with}
-            if asked and asked != begun_with:
-                logger.warning("model.%s.revision: the run goes on with %s, with which it began", side, begun_with)
-    return dataclasses.replace(recipe, model=model)
+        before, now = old["model"][side], model[side]
+        if "name" in now and now["name"] == before.get("name") and not _is_commit(now["revision"]):
+            if now["revision"] and weights.commit(now["name"], now["revision"]) != before["revision"]:
+                logger.warning("model.%s.revision: goes on with %s, with which it began", side, before["revision"])
+            model[side] = now | {key: before[key] for key in ("revision", "fingerprint")}
+    tokenizer, before = recipe.tokenizer, old["tokenizer"]
+    if tokenizer.path and tokenizer.path == before["path"] and not _is_commit(tokenizer.revision):
+        tokenizer = tokenizer.model_copy(update={"revision": before["revision"]})
+    return dataclasses.replace(recipe, model=model, tokenizer=tokenizer)
 
 
-def with_revisions(recipe: Recipe, config: TextVAEConfig) -> Recipe:
-    """The recipe with the commits that a model's pretrained parts come from."""
+def pinned(recipe: Recipe) -> Recipe:
+    """The recipe with the commits that its revisions stand for now, so that all that is loaded is of one state."""
+    model, tokenizer = dict(recipe.model), recipe.tokenizer
+    for side in ("encoder", "decoder"):
+        if "name" in model[side]:
+            commit = weights.commit(model[side]["name"], model[side]["revision"])
+            model[side] = model[side] | {"revision": commit}
+    if tokenizer.kind == "pretrained":
+        tokenizer = tokenizer.model_copy(update={"revision": weights.commit(tokenizer.path, tokenizer.revision)})
+    return dataclasses.replace(recipe, model=model, tokenizer=tokenizer)
+
+
+def with_fingerprints(recipe: Recipe, config: TextVAEConfig) -> Recipe:
+    """The recipe with the fingerprints that a model's pretrained parts have noted."""
     model = dict(recipe.model)
     for side in ("encoder", "decoder"):
-        if "revision" in model[side]:
-            model[side] = model[side] | {"revision": getattr(config, side)["revision"]}
+        if "fingerprint" in model[side]:
+            model[side] = model[side] | {"fingerprint": getattr(config, side)["fingerprint"]}
     return dataclasses.replace(recipe, model=model)
+
+
+def _is_commit(revision: str | None) -> bool:
+    return bool(re.fullmatch("[0-9a-f]{40}", revision or ""))
 
 
 def check_resumed(recipe: Recipe, folder: Path) -> None:

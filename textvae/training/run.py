@@ -42,7 +42,8 @@ from textvae.training.folder import (
     check_resumed,
     last_checkpoint,
     make_folder,
-    with_revisions,
+    pinned,
+    with_fingerprints,
 )
 from textvae.training.page import report_page
 from textvae.training.stages import WEIGHTS, Stage, predicting, read_stage, reset, write_stage
@@ -106,8 +107,8 @@ def train(
     transformers_logging.disable_progress_bar()
     set_up_process()
     goes_on = resume and begun(folder)
+    recipe = pinned(as_begun(recipe, folder) if goes_on else recipe)
     if goes_on:
-        recipe = as_begun(recipe, folder)
         check_resumed(recipe, folder)
     args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     corpus = load_corpus(recipe.data)
@@ -118,8 +119,8 @@ def train(
     logger.info("training on %s, matrix products in %s (training.bf16)", args.device, precision)
     set_seed(args.seed)
     model = _model(recipe, tokenizer, encoder_tokenizer)
-    recipe = with_revisions(recipe, model.config)
     _load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
+    recipe = with_fingerprints(recipe, model.config)
     if args.init_from:  # of a resumed run as well: what a fixed encoder makes of the texts is computed before loading
         _init_from(model, Path(args.init_from))
     if args.activation_checkpointing:
@@ -166,7 +167,8 @@ def train(
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
     vae = TextVAE(model, tokenizer, encoder_tokenizer=encoder_tokenizer)
     vae.save_pretrained(folder)
-    train_texts, validation = text_batches(splits["train"]), splits["validation"]
+    # Copies are counted in the texts as they came, as `textvae evaluate` does.
+    train_texts, validation = text_batches(corpus.splits["train"]), splits["validation"]
     metrics = evaluate_split(
         vae, validation, "validation", 20, train_texts=train_texts, bf16=args.bf16, progress=progress
     ).metrics
@@ -295,11 +297,26 @@ def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
         model = TextVAEModel(config)
     except (RuntimeError, MemoryError) as error:
         raise ValueError(f"model: cannot be made, it may be too large for this machine: {one_line(error)}") from None
+    if encoder_tokenizer is not None:
+        _check_ids(model, encoder_tokenizer)
     # transformers refuses to save what only sampling reads with a configuration that does not sample.
     unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}
     values = recipe.generation.model_dump(exclude_none=True, exclude=unused)
     model.generation_config = GenerationConfig(**{**model.generation_config.to_diff_dict(), **values})
     return model
+
+
+def _check_ids(model: TextVAEModel, encoder_tokenizer) -> None:
+    """Refuses an encoder with fewer word vectors than its tokenizer has words; padding, which is masked, needs none."""
+    known = model.encoder.vocabulary_size
+    if model.config.encoder_pad_token_id >= known:
+        model.config.encoder_pad_token_id = 0
+    special = set(encoder_tokenizer.all_special_ids) - set(encoder_tokenizer("")["input_ids"])
+    most = max(set(encoder_tokenizer.get_vocab().values()) - special)
+    if most >= known:
+        raise ValueError(
+            f"model.encoder.name: its tokenizer has ids up to {most}, but the model only {known} word vectors"
+        )
 
 
 def _init_from(model: TextVAEModel, run: Path) -> None:
@@ -308,6 +325,14 @@ def _init_from(model: TextVAEModel, run: Path) -> None:
     if not file.is_file():
         raise ValueError(f"training.init_from: {run} is not a finished run: it has no model.safetensors")
     own, given = model.state_dict(), load_file(file)
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    for side in ("encoder", "decoder"):
+        theirs, ours = config[side].get("fingerprint"), getattr(model.config, side).get("fingerprint")
+        if theirs and ours and theirs != ours:
+            raise ValueError(
+                f"training.init_from: {run} rests on other weights of its {side} than those of {config[side]['name']} "
+                "now"
+            )
     left_out = model.left_out
     for name in sorted(left_out & given.keys()):
         if not torch.equal(own[name], given[name]):
