@@ -138,6 +138,26 @@ def test_a_run_that_was_cut_off_is_resumed(runs, corpus_file, tmp_path, monkeypa
     assert (tmp_path / "run" / "metrics.json").is_file()
 
 
+@pytest.mark.parametrize(("asked", "goes"), [(None, True), ("v1", True), ("1" * 40, True), ("v2", False)])
+def test_what_a_run_notes_of_pretrained_parts_is_no_difference(runs, tmp_path, monkeypatch, asked, goes):
+    """Which commit a revision stands for, and what the weights were; another revision is one."""
+    monkeypatch.setattr(textvae.weights, "commit", lambda name, revision: "1" * 40 if revision == "v1" else revision)
+    part = {"kind": "pretrained", "name": "someone/model"}
+    values = {"data": {"source": "sample:headlines"}, "model": {"encoder": part, "decoder": part}}
+    noted = part | {"revision": "1" * 40, "fingerprint": "f"}
+    noted = values | {"model": {"encoder": noted, "decoder": noted}, "tokenizer": {"revision": "1" * 40}}
+    for name, content in (("recipe", values), ("noted", noted)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "textvae.yaml").write_text(load_recipe(tmp_path / "noted.yaml").to_yaml())
+    recipe = str(tmp_path / "recipe.yaml")
+    changed = [f"model.{side}.revision={asked}" for side in ("encoder", "decoder")] if asked else []
+    if goes:
+        runs._check_same(tmp_path, recipe, changed)
+    else:
+        with pytest.raises(SystemExit, match=r"holds a run with another .*model\.encoder\.revision, "):
+            runs._check_same(tmp_path, recipe, changed)
+
+
 @pytest.fixture
 def reproduce(runs):
     return importlib.import_module("reproduce_ptb")
