@@ -61,6 +61,12 @@ SEQ2SEQ = {
     },
 }
 SEQ2SEQ["t5-untied"] = SEQ2SEQ["t5"] | {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}
+SEQ2SEQ["t5gemma"] = {
+    "model_type": "t5gemma",
+    "vocab_size": 40,
+    "encoder": GROUPED | {"head_dim": 8, "sliding_window": 16},
+    "decoder": GROUPED | {"head_dim": 8, "sliding_window": 16},
+}
 SEQ2SEQ["mt5"] = SEQ2SEQ["t5"] | {"model_type": "mt5"}
 ENCODERS = {
     "bert": {"model_type": "bert"} | COMMON,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
 from tests.pretrained import SEQ2SEQ
 from textvae.configuration import TextVAEConfig
@@ -39,7 +40,8 @@ def test_it_is_the_pretrained_decoder(family, batch, z):
     """Its logits are those of the whole encoder-decoder, given the same states to attend to."""
     decoder = make(family).decoder
     tokens = decoder.latent_tokens(z).view(len(z), -1, 16)
-    expected = decoder.backbone(decoder_input_ids=batch[0], encoder_outputs=(tokens,)).logits
+    states = BaseModelOutput(last_hidden_state=tokens)
+    expected = decoder.backbone(decoder_input_ids=batch[0], encoder_outputs=states).logits
     torch.testing.assert_close(decoder.logits(decoder(batch[0], z).features), expected, rtol=1e-4, atol=1e-5)
 
 
