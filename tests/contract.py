@@ -1,11 +1,14 @@
 """What the contract tests of all families share: the cases to run, and checks that hold for any part."""
 
+import pytest
 import torch
 from torch import nn
 
 from textvae import registry
+from textvae.hardware import has_bf16_on_cpu
 from textvae.modeling import TextVAEModel
 
+needs_bfloat16 = pytest.mark.skipif(not has_bf16_on_cpu(), reason="this processor has no LSTM in bfloat16 (no AVX512)")
 # Parts that need a model of transformers: they have contract tests of their own.
 PRETRAINED = {"pretrained", "seq2seq"}
 

@@ -9,6 +9,7 @@ from transformers import TextIteratorStreamer
 from transformers.generation import BaseStreamer
 
 from tests.conftest import DECODERS
+from tests.contract import needs_bfloat16
 
 D, V, B, STEPS = 4, 30, 6, 14
 PAD, BOS, EOS, UNK, MASK = range(5)
@@ -270,6 +271,7 @@ def test_z_is_required(model):
         model.generate(torch.tensor([[BOS]]), max_new_tokens=3)
 
 
+@needs_bfloat16
 def test_under_autocast(model, z):
     """Mixed precision decodes too, with states that keep one dtype from step to step."""
     with torch.autocast("cpu", torch.bfloat16):

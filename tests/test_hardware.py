@@ -2,7 +2,11 @@
 
 import torch
 
-from textvae.hardware import set_up_process
+from textvae.hardware import has_bf16_on_cpu, has_fast_bf16, set_up_process
+
+
+def test_what_is_fast_in_bfloat16_can_be_done_in_it():
+    assert has_bf16_on_cpu() or not has_fast_bf16(cpu=True)
 
 
 def test_attention_is_not_planned_anew_for_every_shape():

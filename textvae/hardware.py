@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+from functools import lru_cache
 
 import torch
 
@@ -16,6 +17,18 @@ def has_fast_bf16(cpu: bool = False) -> bool:
     if not cpu and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@lru_cache
+def has_bf16_on_cpu() -> bool:
+    """Whether the processor takes all that models do in bfloat16, fast or slow: without AVX512 an LSTM is refused."""
+    lstm, x = torch.nn.LSTM(1, 1), torch.zeros(1, 1, 1)
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            lstm(x)
+    except RuntimeError:
+        return False
+    return True
 
 
 def autocast(device: torch.device | str, bf16: bool | None = None) -> contextlib.AbstractContextManager:

@@ -42,7 +42,15 @@ def test_all_arguments_of_transformers_are_there(tmp_path):
 )
 def test_bf16_is_the_machine_s_choice_unless_given(tmp_path, monkeypatch, fast, given, expected):
     monkeypatch.setattr(arguments, "has_fast_bf16", lambda cpu: fast)
+    monkeypatch.setattr(arguments, "has_bf16_on_cpu", lambda: True)
     assert TextVAETrainingArguments(str(tmp_path), **given).bf16 is (fast if expected is None else expected)
+
+
+def test_bf16_on_a_processor_without_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(arguments, "has_bf16_on_cpu", lambda: False)
+    with pytest.raises(ValueError, match=r"training\.bf16: true is not for this processor, .*; leave it null"):
+        TextVAETrainingArguments(str(tmp_path), bf16=True, use_cpu=True)
+    TextVAETrainingArguments(str(tmp_path), bf16=False, use_cpu=True)
 
 
 def test_runs_on_what_there_is(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import TrainingArguments
 
-from textvae.hardware import has_fast_bf16
+from textvae.hardware import has_bf16_on_cpu, has_fast_bf16
 
 # Arguments of transformers that have no part here, and what has.
 NO_EFFECT = {
@@ -87,6 +87,11 @@ class TextVAETrainingArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.bf16 is None:
             self.bf16 = has_fast_bf16(self.use_cpu) and not self.fp16
+        elif self.bf16 and self.use_cpu and not has_bf16_on_cpu():
+            raise ValueError(
+                "training.bf16: true is not for this processor, which is hundreds of times slower in bfloat16 than in "
+                "float32, and cannot run an LSTM in it; leave it null"
+            )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"training.ema_decay: {self.ema_decay} is not in [0, 1)")
         super().__post_init__()
