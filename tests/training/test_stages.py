@@ -11,7 +11,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import set_seed
 
-from tests.contract import disturbed
+from tests.contract import disturbed, needs_bfloat16
 from tests.tiny import tiny_recipe, train_tiny
 from textvae.encoders.recurrent import RecurrentEncoder
 from textvae.evaluation.likelihood import evaluate_bound
@@ -144,7 +144,7 @@ def test_frequencies_are_those_of_the_corpus(words_first):
     torch.testing.assert_close(log_frequencies(train, size), (shares / shares.sum()).log())
 
 
-@pytest.mark.parametrize("bf16", [True, False])
+@pytest.mark.parametrize("bf16", [pytest.param(True, marks=needs_bfloat16), False])
 def test_every_stage_has_the_precision_that_was_asked_for(corpus_file, tmp_path, monkeypatch, bf16):
     found, forward = [], RecurrentEncoder.forward
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from tests.contract import needs_bfloat16
 from textvae import TextVAEConfig, TextVAEModel, TextVAETrainer, TextVAETrainingArguments, registry
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.likelihood import evaluate_bound
@@ -567,7 +568,7 @@ def test_no_warning_without_collapse(make_trainer, caplog, given):
 @pytest.mark.parametrize(
     ("objective", "latent_size"), [({"beta": 1.0}, 4), ({"beta": 0.0}, 4), ({}, 0)], ids=["vae", "autoencoder", "lm"]
 )
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=needs_bfloat16)])
 def test_kinds_of_models_learn(make_trainer, objective, latent_size, bf16, tmp_path):
     trainer = make_trainer(objective, latent_size, bf16=bf16, max_steps=40, learning_rate=0.02)
     before = trainer.evaluate()["eval_distortion"]
