@@ -81,7 +81,8 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
             f"model.decoder.word_dropout{word_dropout}, so that z pays off behind the first words."
         ]
     if found["prior_and_posterior_overlap"] is False:
-        lines += [] if tells_little else _less_rate(*sections)  # the contrary
+        if not tells_little:  # else the contrary is advised above
+            lines += _less_rate(*sections)
         on_sphere = registry.part("posterior", recipe.model["latent"]["posterior"]["kind"]).support == "sphere"
         if found["prior_off_posterior"] >= HOLES_SHARE and not on_sphere:
             lines += [

@@ -63,10 +63,12 @@ def as_begun(recipe: Recipe, folder: Path) -> Recipe:
     old, model = yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")), dict(recipe.model)
     for side in ("encoder", "decoder"):
         before, now = old["model"][side], model[side]
-        if "name" in now and now["name"] == before.get("name") and not _is_commit(now["revision"]):
-            if now["revision"] and weights.commit(now["name"], now["revision"]) != before["revision"]:
-                logger.warning("model.%s.revision: goes on with %s, with which it began", side, before["revision"])
-            model[side] = now | {key: before[key] for key in ("revision", "fingerprint")}
+        if "name" not in now or now["name"] != before.get("name"):
+            continue
+        revision = now["revision"] if _is_commit(now["revision"]) else before["revision"]
+        if now["revision"] and weights.commit(now["name"], now["revision"]) != revision:
+            logger.warning("model.%s.revision: goes on with %s, with which it began", side, revision)
+        model[side] = now | {"revision": revision, "fingerprint": before.get("fingerprint")}
     tokenizer, before = recipe.tokenizer, old["tokenizer"]
     if tokenizer.path and tokenizer.path == before["path"] and not _is_commit(tokenizer.revision):
         tokenizer = tokenizer.model_copy(update={"revision": before["revision"]})

@@ -255,12 +255,11 @@ class TextVAETrainer(Trainer):
         if "loss" in logs and self._sums.get("sentences"):
             beta, sentences = self._sums.pop("beta"), self._sums.pop("sentences")
             means = {name: float(value) / sentences for name, value in self._sums.items()}
-            if self.model.config.latent_size:
-                logs |= means
-            else:  # of a plain language model the rest is zero
-                logs["distortion"] = means["distortion"]
-            if self.model.config.latent_size and "rate" in means:
-                logs["beta"] = beta
+            if not self.model.config.latent_size:  # of a plain language model the rest is zero
+                means = {"distortion": means["distortion"]}
+            elif "rate" in means:
+                means["beta"] = beta
+            logs |= means
             self._sums = {}
         super().log(logs | {"seconds": round(self.seconds, 2)}, start_time)
 
