@@ -10,7 +10,8 @@ from textvae.configuration import TextVAEConfig
 from textvae.modeling import TextVAEModel
 
 D, V = 4, 40
-SUBSETS = [s for n in (1, 2, 3, 4) for s in itertools.combinations(("memory", "prefix", "embedding", "output"), n)]
+WAYS = ("memory", "prefix", "embedding", "output", "recurrent")
+SUBSETS = [s for n in range(1, 6) for s in itertools.combinations(WAYS, n)]
 
 
 def make(family, inject=("memory", "embedding"), latent_size=D, vocab_size=V, eos_token_id=2, **keys):

@@ -29,11 +29,13 @@ from textvae.data.collator import Collator
 from textvae.data.corpus import Corpus
 from textvae.data.encoding import encode_corpus
 from textvae.encoders.pretrained import PretrainedEncoder
+from textvae.evaluation.likelihood import evaluate_bound
 from textvae.recipe import make_recipe
 from textvae.tokenization import TokenizerConfig, load_tokenizer, make_tokenizer
 from textvae.training.card import model_card
 from textvae.training.features import with_summaries
 from textvae.training.run import _load_pretrained, _model
+from textvae.training.stages import predicting
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +283,46 @@ def test_words_first_with_spare_rows_in_the_softmax(pair, texts, tmp_path):
     run = train(recipe)
     assert len(run.vae.tokenizer) < 400 == len(run.vae.model.decoder.softmax_weight)
     assert run.metrics["nll"] > 0
+
+
+def test_text_without_the_backbone_first(pair, texts, tmp_path):
+    """What is recurrent learns to tell text from z, in the words of the corpus; the pretrained decoder waits."""
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"inject": ["embedding", "output", "recurrent"]})
+    del recipe.training["max_steps"]
+    first = {"predicts": "text_without_backbone", "max_steps": 60, "learning_rate": 1e-2, "objective": {"beta": 0.01}}
+    recipe.training["stages"] = [first, {"max_steps": 3}]
+    run = train(recipe)
+    history = [json.loads(line) for line in (run.folder / "logs" / "history.jsonl").read_text().splitlines()]
+    before = [row["eval_distortion"] for row in history if "eval_distortion" in row and row["stage"] == 1]
+    assert before[-1] < before[0] - 2
+    left = load_file(run.folder / "checkpoints" / "stage-1" / "model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained(pair / "decoder").state_dict()
+    for name, weight in base.items():
+        assert torch.equal(left[f"decoder.backbone.{name}"][: len(weight)], weight), name
+    assert not torch.equal(
+        left["decoder.recurrent.cell.weight_hh_l0"], run.vae.model.decoder.recurrent.cell.weight_hh_l0
+    )
+    assert run.vae.model.decoder.alone is None
+    model, split = run.vae.model, run.splits["validation"]
+    with predicting("text_without_backbone", model, run.splits["train"]), torch.no_grad():
+        assert run.vae.model.decoder.alone is not None
+        evaluate_bound(model, split, bf16=False)
+    loaded = TextVAE.from_pretrained(run.folder)
+    assert loaded.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
+
+
+def test_what_is_anchored_stays_near_where_it_was(pair, texts, tmp_path):
+    def moved(decay):
+        (tmp_path / str(decay)).mkdir()
+        recipe = recipe_of(pair, tmp_path / str(decay), texts, decoder={"train": "all"})
+        recipe.training |= {"pretrained_weight_decay": decay, "learning_rate": 1e-2, "lr_scheduler_type": "constant"}
+        run = train(recipe)
+        base = AutoModelForCausalLM.from_pretrained(pair / "decoder").state_dict()
+        ours = run.vae.model.decoder.backbone.state_dict()
+        return sum(float((ours[name][: len(weight)] - weight).square().sum()) for name, weight in base.items())
+
+    free, held, fixed = moved(0.0), moved(50.0), moved(100.0)
+    assert 0 == fixed < held < 0.7 * free
 
 
 def test_what_the_encoder_does_not_read_is_told(pair, texts):

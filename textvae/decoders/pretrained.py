@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from textvae.decoders.base import Decoder, DecoderConfig
+from textvae.decoders.recurrent_head import RecurrentHead, SeenWords
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 from textvae.validation import one_line
 
-Injection = Literal["memory", "prefix", "embedding", "output"]
+Injection = Literal["memory", "prefix", "embedding", "output", "recurrent"]
 
 
 class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
@@ -27,18 +28,21 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
 
     Args:
         inject: where z enters, any subset of memory (keys and values of its own in each layer), prefix (soft tokens
-            before the sentence), embedding (added to every word vector) and output (added before the softmax).
+            before the sentence), embedding (added to every word vector), output (added before the softmax) and
+            recurrent (a GRU of its own that reads z and the words, added before the softmax).
         latent_slots: memory slots of each layer, and tokens of the prefix.
+        recurrent_size: of the states of `recurrent`.
     """
 
     inject: tuple[Injection, ...] = ("memory", "embedding")
     latent_slots: int = Field(1, ge=1)
+    recurrent_size: int = Field(512, ge=1)
 
     @field_validator("inject")
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError("name at least one of memory, prefix, embedding, output, each once")
+            raise ValueError("name at least one of memory, prefix, embedding, output, recurrent, each once")
         return value
 
 
@@ -47,12 +51,16 @@ WAYS_IN = {"prefix": 1.0, "latent_embedding": 0.3}
 
 
 class PretrainedState:
-    """Keys and values of z and of the tokens read so far, in the shape that `generate` expects of a cache."""
+    """Keys and values of z and of the tokens read so far, in the shape that `generate` expects of a cache.
+
+    And the state (1,N,size) of what is recurrent.
+    """
 
     is_compileable = False
 
     def __init__(self):
         self.cache: DynamicCache | None = None
+        self.recurrent: Tensor | None = None
         self.length = 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -62,6 +70,8 @@ class PretrainedState:
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keeps the states of the chosen beams."""
         self.cache.reorder_cache(beam_idx)
+        if self.recurrent is not None:
+            self.recurrent = self.recurrent[:, beam_idx]
 
 
 class BackboneDecoder(PretrainedPart, Decoder):
@@ -170,6 +180,9 @@ class PretrainedDecoder(BackboneDecoder):
     2101.00190 (prefix).
     """
 
+    # Where it is set, the text is predicted past the backbone, by `recurrent` and `output` alone: see `Stage`.
+    alone: SeenWords | None = None
+
     def __init__(self, config: PretrainedDecoderConfig, model_config):
         super().__init__(config, model_config, AutoModelForCausalLM)
         text = self.backbone.config.get_text_config()
@@ -190,9 +203,11 @@ class PretrainedDecoder(BackboneDecoder):
             self.prefix = nn.Linear(self.latent_size, slots * text.hidden_size)
         if "embedding" in self.inject:
             self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
+        width = self.backbone.get_output_embeddings().in_features
         if "output" in self.inject:
-            width = self.backbone.get_output_embeddings().in_features
             self.output = nn.Linear(self.latent_size, width, bias=False)
+        if "recurrent" in self.inject:
+            self.recurrent = RecurrentHead(self.latent_size, self.embedding.embedding_dim, config.recurrent_size, width)
 
     def checkpoint(self, **options) -> None:
         """As for any pretrained part; keys and values for z cannot be had then."""
@@ -224,6 +239,10 @@ class PretrainedDecoder(BackboneDecoder):
         """As for any decoder. Pretrained word vectors stay as they are: words without order are not what made them."""
         return F.linear(self.output(z), self.softmax_weight.detach()).float()
 
+    def nll(self, features: Tensor, targets: Tensor) -> Tensor:
+        """As for any decoder; without the backbone over the words of the corpus."""
+        return super().nll(features, targets) if self.alone is None else self.alone.nll(features, targets)
+
     def memory_of(self, z: Tensor) -> DynamicCache:
         """A cache that holds the keys and values of z in each layer, or nothing where z does not enter so."""
         cache = DynamicCache()
@@ -244,11 +263,14 @@ class PretrainedDecoder(BackboneDecoder):
         Returns:
             features (N,T,H) and the state.
         """
+        words = self.embedding(self.drop_words(ids))
+        if self.alone is not None:  # the word vectors stay as they are, as those before the softmax do
+            return DecoderOutput(self.beside(words.detach(), z, None), None)
         past = state.length if state is not None else 0
         self.check_length(past + ids.shape[1])
         cached = state is not None or "memory" in self.inject
         cache = state.cache if past else self.memory_of(z) if cached else None
-        x = self.embedding(self.drop_words(ids))
+        x = words
         if "embedding" in self.inject:
             x = x + self.latent_embedding(z)[:, None]
         positions = torch.arange(past, past + ids.shape[1], device=ids.device)
@@ -266,6 +288,16 @@ class PretrainedDecoder(BackboneDecoder):
         if state is not None:
             state.cache, state.length = output.past_key_values, past + ids.shape[1]
         features = output.last_hidden_state[:, -ids.shape[1] :]
+        return DecoderOutput(features + self.beside(words, z, state).to(features.dtype), state)
+
+    def beside(self, words: Tensor, z: Tensor, state: PretrainedState | None) -> Tensor:
+        """What is added to the backbone's features: (N,T,H) word vectors and (N,D) -> (N,T,H), or zero."""
+        added = words.new_zeros(())
         if "output" in self.inject:
-            features = features + self.output(z)[:, None].to(features.dtype)
-        return DecoderOutput(features, state)
+            added = added + self.output(z)[:, None]
+        if "recurrent" in self.inject:
+            said, last = self.recurrent(words, z, None if state is None else state.recurrent)
+            added = added + said
+            if state is not None:
+                state.recurrent = last
+        return added

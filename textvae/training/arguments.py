@@ -38,6 +38,8 @@ class TextVAETrainingArguments(TrainingArguments):
         log_reconstructions: validation texts whose reconstruction is logged at each evaluation.
         pretrained_learning_rate: of the weights that a pretrained part brings along, in place of learning_rate;
             low-rank additions and all that is new keep the latter. null for one rate.
+        pretrained_weight_decay: pulls pretrained weights back to what they were when training, or its stage, began, in
+            place of weight_decay, which pulls to zero; null for weight_decay. See textvae/training/rates.py.
         final_word_dropout: model.decoder.word_dropout falls to this in a straight line, from the beginning of training
             to its end; null leaves it as it is.
         tokens_per_batch: batches of as many sentences as make so many tokens, padding counted, in place of
@@ -59,6 +61,7 @@ class TextVAETrainingArguments(TrainingArguments):
     early_stopping_patience: int = 0
     log_reconstructions: int = 2
     pretrained_learning_rate: float | None = None
+    pretrained_weight_decay: float | None = None
     final_word_dropout: float | None = None
     tokens_per_batch: int | None = None
     stages: list | None = None

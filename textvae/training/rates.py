@@ -1,4 +1,4 @@
-"""A learning rate of their own for pretrained weights, which less training suits than what is new."""
+"""A learning rate and a decay of their own for pretrained weights, which less training suits than what is new."""
 
 from __future__ import annotations
 
@@ -12,17 +12,42 @@ def pretrained_weights(model: nn.Module) -> list[nn.Parameter]:
     return [weight for part in parts for weight in part.pretrained_weights()]
 
 
-def set_apart(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], rate: float) -> None:
-    """Gives weights a learning rate of their own.
+def set_apart(optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], **options: float) -> None:
+    """Gives weights options of their own.
 
     Args:
-        optimizer: which has made no step yet; its groups are split. Those with the usual rate stay in front, where
+        optimizer: which has made no step yet; its groups are split. Those with the usual options stay in front, where
             their rate is what is logged.
         weights: of it.
-        rate: theirs.
+        **options: theirs, `lr` or `weight_decay`.
     """
     apart, usual, others = set(weights), [], []
     for group in optimizer.param_groups:
         usual.append({**group, "params": [weight for weight in group["params"] if weight not in apart]})
-        others.append({**group, "params": [weight for weight in group["params"] if weight in apart], "lr": rate})
+        others.append({**group, "params": [weight for weight in group["params"] if weight in apart], **options})
     optimizer.param_groups[:] = usual + others
+
+
+class Anchor:
+    """Decay of pretrained weights to what they were, in place of zero.
+
+    Args:
+        weights: as they are now, to which they will be drawn; a copy of them is held.
+        decay: share of the way back that an update goes, times its learning rate.
+
+    Source: Li, Grandvalet & Davoine 2018, arXiv 1802.01483 (L2-SP); decoupled from the gradient as in Loshchilov &
+    Hutter 2019, arXiv 1711.05101.
+    """
+
+    def __init__(self, weights: list[nn.Parameter], decay: float):
+        self.weights, self.decay = weights, decay
+        self.first = [weight.detach().clone() for weight in weights]
+
+    @torch.no_grad()
+    def pull(self, rate: float) -> None:
+        """After an update.
+
+        Args:
+            rate: the learning rate that it had.
+        """
+        torch._foreach_lerp_([w.data for w in self.weights], self.first, weight=min(1.0, rate * self.decay))

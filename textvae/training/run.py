@@ -46,7 +46,7 @@ from textvae.training.folder import (
     with_fingerprints,
 )
 from textvae.training.page import report_page
-from textvae.training.stages import WEIGHTS, Stage, predicting, read_stage, reset, write_stage
+from textvae.training.stages import PAST_DECODER, WEIGHTS, Stage, predicting, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
 from textvae.validation import one_line
 
@@ -139,7 +139,7 @@ def train(
     trainer, history = None, []
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
     if not model.config.latent_size:  # nothing that could predict words
-        stages = [stage for stage in stages if stage is None or stage.predicts == "text"]
+        stages = [stage for stage in stages if stage is None or stage.predicts not in PAST_DECODER]
     try:
         for number, stage in enumerate(stages, 1):
             last = number == len(stages)
@@ -191,7 +191,7 @@ def _trainer(
         values = stage.objective or values
         training["max_steps"] = stage.max_steps
         training |= {"learning_rate": stage.learning_rate} if stage.learning_rate else {}
-        training |= {"log_reconstructions": 0} if stage.predicts == "words" else {}
+        training |= {"log_reconstructions": 0} if stage.predicts in PAST_DECODER else {}
     args = TextVAETrainingArguments(output_dir=str(place), **training)
     objective = registry.build("objective", values, model.config.latent_size)
     train, validation = splits["train"], splits["validation"]

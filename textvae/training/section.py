@@ -24,6 +24,7 @@ SEED = Field(ge=0, lt=2**32)  # what numpy takes
 RANGES = {
     "learning_rate": POSITIVE,
     "pretrained_learning_rate": POSITIVE,
+    "pretrained_weight_decay": NOT_NEGATIVE,
     "final_word_dropout": SHARE,
     "per_device_train_batch_size": POSITIVE,
     "per_device_eval_batch_size": POSITIVE,

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from textvae import registry
+from textvae.decoders.recurrent_head import SeenWords
 from textvae.modeling import TextVAEModel
 from textvae.training.storage import load_weights, save_weights
 from textvae.training.trainer import TextVAETrainer
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS, HISTORY = "model.safetensors", "history.json"
 MOST = 1_000_000  # texts whose words are counted
+# What a stage can predict past the decoder's states, and the way from z to the softmax that it needs.
+PAST_DECODER = {"words": "output", "text_without_backbone": "recurrent"}
 
 
 class Stage(Section):
@@ -39,9 +42,10 @@ class Stage(Section):
         objective: as the section `objective`, in place of it; null for that section.
         reset: parts of the model that start anew: encoder, posterior, prior, decoder.
         learning_rate: in place of `training.learning_rate`; null for that one.
-        predicts: text; or words, which z alone predicts in any order, past the decoder's states, which are not even
-            computed: steps that take little time, after which z and its way to the softmax know of words. Needs output
-            in `model.decoder.inject`, and a stage after it that predicts the text.
+        predicts: text; words, which z alone predicts in any order; or text_without_backbone, which what is recurrent
+            in a pretrained decoder predicts on its own. Both go past the states of the decoder, which are not even
+            computed: steps that take little time, after which z and its way to the softmax know what to say. They need
+            output or recurrent in `model.decoder.inject`, and a stage after them that predicts the text.
 
     Source: Li et al. 2019, arXiv 1909.00868 (autoencoder, then a new decoder and free bits); Zhao et al. 2017, arXiv
     1703.10960 (bag-of-word loss).
@@ -51,7 +55,7 @@ class Stage(Section):
     objective: dict[str, Any] | None = None
     reset: tuple[Literal["encoder", "posterior", "prior", "decoder"], ...] = ()
     learning_rate: float | None = Field(None, gt=0)
-    predicts: Literal["text", "words"] = "text"
+    predicts: Literal["text", "words", "text_without_backbone"] = "text"
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -60,47 +64,55 @@ class Stage(Section):
 
 
 def check_stages(stages: list[dict[str, Any]], model: dict[str, Any]) -> None:
-    """Refuses stages that predict words where z has no way to them, or that leave the decoder untrained.
+    """Refuses stages past the decoder where z has no way to the softmax, or that leave the decoder untrained.
 
     Args:
         stages: of the recipe.
         model: its section `model`, resolved.
     """
-    asking = [n for n, stage in enumerate(stages, 1) if stage.get("predicts") == "words"]
-    if not asking:
-        return
-    where = f"training.stages: {asking[-1]}: predicts: words"
-    if asking[-1] == len(stages):
-        raise ValueError(f"{where} does not train the decoder; add a stage that predicts the text")
     inject = model["decoder"].get("inject", ())  # a decoder from elsewhere may lack the key
-    if "output" not in inject:
-        raise ValueError(f"{where} needs output in model.decoder.inject, which is [{', '.join(inject)}]")
+    for number, stage in enumerate(stages, 1):
+        what = stage.get("predicts", "text")
+        where, needed = f"training.stages: {number}: predicts: {what}", PAST_DECODER.get(what)
+        if needed and number == len(stages):
+            raise ValueError(f"{where} does not train the decoder; add a stage that predicts the text")
+        if needed and needed not in inject:
+            raise ValueError(f"{where} needs {needed} in model.decoder.inject, which is [{', '.join(inject)}]")
 
 
-def log_frequencies(train: Dataset, vocab_size: int) -> Tensor:
-    """(V,) log of the share that each word has in the corpus, end of text counted, with one more of each.
+def word_counts(train: Dataset, vocab_size: int) -> Tensor:
+    """(V,) how often the corpus has each word, end of text counted.
 
     Args:
         train: rows with `ids`, of which the first MOST are looked at.
         vocab_size: V.
     """
-    counts = torch.ones(vocab_size)
+    counts = torch.zeros(vocab_size)
     some = train.select_columns("ids").select(range(min(MOST, len(train))))
     for batch in some.with_format("arrow").iter(10_000):
         words = np.concatenate([ids[1:] for ids in batch["ids"].to_numpy()])
         counts += torch.bincount(torch.from_numpy(words), minlength=vocab_size)
-    return (counts / counts.sum()).log()
+    return counts
 
 
 @contextlib.contextmanager
 def predicting(what: str, model: TextVAEModel, train: Dataset) -> Iterator[None]:
     """In which a model's distortion is that of what a stage predicts."""
-    # A pretrained softmax may have more rows than the tokenizer has words.
-    model.log_frequencies = log_frequencies(train, len(model.decoder.softmax_weight)) if what == "words" else None
+    if what not in PAST_DECODER:
+        yield
+        return
+    weight = model.decoder.softmax_weight  # a pretrained one may have more rows than the tokenizer has words
+    counts = word_counts(train, len(weight)).to(weight.device)
+    if what == "words":
+        model.log_frequencies = ((counts + 1) / (counts + 1).sum()).log()
+    else:
+        model.decoder.alone = SeenWords(weight, counts)
     try:
         yield
     finally:
         model.log_frequencies = None
+        if what != "words":
+            model.decoder.alone = None
 
 
 def reset(model: TextVAEModel, fresh: TextVAEModel, parts: tuple[str, ...]) -> None:

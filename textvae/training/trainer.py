@@ -31,7 +31,7 @@ from textvae.training.aggressive import forget, is_aggressive, sides, train_enco
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.collapse import CollapseWatch
 from textvae.training.ema import WeightAverage
-from textvae.training.rates import pretrained_weights, set_apart
+from textvae.training.rates import Anchor, pretrained_weights, set_apart
 from textvae.training.storage import load_weights, save_weights
 from textvae.training.updates import ObjectiveOptimizer
 
@@ -99,8 +99,12 @@ class TextVAETrainer(Trainer):
                 f"training.final_word_dropout: {args.final_word_dropout} is no less than model.decoder.word_dropout, "
                 f"{first}, from which it falls"
             )
-        if args.pretrained_learning_rate is not None and not pretrained_weights(model):
-            logger.warning("training.pretrained_learning_rate: no effect, since no pretrained weight is trained")
+        trained_on = pretrained_weights(model)
+        for key in ("pretrained_learning_rate", "pretrained_weight_decay"):
+            if getattr(args, key) is not None and not trained_on:
+                logger.warning("training.%s: no effect, since no pretrained weight is trained", key)
+        decay = args.pretrained_weight_decay
+        self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
         if trains_objective and args.fp16:
             raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
@@ -195,11 +199,14 @@ class TextVAETrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """As in transformers; pretrained weights learn at a rate of their own where that is asked for."""
+        """As in transformers; pretrained weights have a rate and a decay of their own where that is asked for."""
         is_new, rate = self.optimizer is None, self.args.pretrained_learning_rate
         optimizer = super().create_optimizer(model)
-        if is_new and rate is not None:
-            set_apart(optimizer, pretrained_weights(self.model), rate)
+        options = {} if rate is None else {"lr": rate}
+        if self.args.pretrained_weight_decay is not None:
+            options["weight_decay"] = 0.0  # of AdamW, to zero
+        if is_new and options:
+            set_apart(optimizer, pretrained_weights(self.model), **options)
         return optimizer
 
     def _word_dropout(self) -> float:
@@ -232,6 +239,11 @@ class TextVAETrainer(Trainer):
     def _count(self, **values) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def after_optimizer_step(self) -> None:
+        """Draws pretrained weights back to what they were, where that is asked for."""
+        if self.anchor:
+            self.anchor.pull(self.optimizer.param_groups[-1]["lr"])  # that of the weights that are set apart
 
     def after_update(self) -> None:
         """Averages the weights, updates the objective and tells it the mean rate of the update, over all ranks."""
@@ -432,6 +444,9 @@ class _AroundStep(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.trainer.before_update()
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.trainer.after_optimizer_step()
 
     def on_step_end(self, args, state, control, **kwargs):
         self.trainer.after_update()
