@@ -287,7 +287,9 @@ def test_words_first_with_spare_rows_in_the_softmax(pair, texts, tmp_path):
 
 def test_text_without_the_backbone_first(pair, texts, tmp_path):
     """What is recurrent learns to tell text from z, in the words of the corpus; the pretrained decoder waits."""
-    recipe = recipe_of(pair, tmp_path, texts, decoder={"inject": ["embedding", "output", "recurrent"]})
+    recipe = recipe_of(
+        pair, tmp_path, texts, decoder={"inject": ["embedding"], "beside": {"embedding_size": 8, "hidden_size": 12}}
+    )
     del recipe.training["max_steps"]
     first = {"predicts": "text_without_backbone", "max_steps": 60, "learning_rate": 1e-2, "objective": {"beta": 0.01}}
     recipe.training["stages"] = [first, {"max_steps": 3}]
@@ -300,7 +302,7 @@ def test_text_without_the_backbone_first(pair, texts, tmp_path):
     for name, weight in base.items():
         assert torch.equal(left[f"decoder.backbone.{name}"][: len(weight)], weight), name
     assert not torch.equal(
-        left["decoder.recurrent.cell.weight_hh_l0"], run.vae.model.decoder.recurrent.cell.weight_hh_l0
+        left["decoder.beside.layers.0.weight_hh_l0"], run.vae.model.decoder.beside.layers[0].weight_hh_l0
     )
     assert run.vae.model.decoder.alone is None
     model, split = run.vae.model, run.splits["validation"]

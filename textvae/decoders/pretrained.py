@@ -9,18 +9,20 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, DynamicCache
 
 from textvae.decoders.base import Decoder, DecoderConfig
-from textvae.decoders.recurrent_head import RecurrentHead, SeenWords
+from textvae.decoders.recurrent import RecurrentDecoder, RecurrentDecoderConfig, RecurrentState
+from textvae.decoders.seen_words import SeenWords
+from textvae.layers.cross_entropy import bent
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 from textvae.validation import one_line
 
-Injection = Literal["memory", "prefix", "embedding", "output", "recurrent"]
+Injection = Literal["memory", "prefix", "embedding", "output"]
 
 
 class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
@@ -28,21 +30,21 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
 
     Args:
         inject: where z enters, any subset of memory (keys and values of its own in each layer), prefix (soft tokens
-            before the sentence), embedding (added to every word vector), output (added before the softmax) and
-            recurrent (a GRU of its own that reads z and the words, added before the softmax).
+            before the sentence), embedding (added to every word vector) and output (added before the softmax). None
+            is needed where there is something beside it.
         latent_slots: memory slots of each layer, and tokens of the prefix.
-        recurrent_size: of the states of `recurrent`.
+        beside: keys of a recurrent decoder whose logits are added to those of the pretrained one.
     """
 
+    beside: RecurrentDecoderConfig | None = None
     inject: tuple[Injection, ...] = ("memory", "embedding")
     latent_slots: int = Field(1, ge=1)
-    recurrent_size: int = Field(512, ge=1)
 
     @field_validator("inject")
     @classmethod
-    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value or len(set(value)) < len(value):
-            raise ValueError("name at least one of memory, prefix, embedding, output, recurrent, each once")
+    def _once(cls, value: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        if len(set(value)) < len(value) or not (value or others.data.get("beside")):
+            raise ValueError("name at least one of memory, prefix, embedding, output, each once")
         return value
 
 
@@ -53,14 +55,14 @@ WAYS_IN = {"prefix": 1.0, "latent_embedding": 0.3}
 class PretrainedState:
     """Keys and values of z and of the tokens read so far, in the shape that `generate` expects of a cache.
 
-    And the state (1,N,size) of what is recurrent.
+    And the state of a decoder beside.
     """
 
     is_compileable = False
 
     def __init__(self):
         self.cache: DynamicCache | None = None
-        self.recurrent: Tensor | None = None
+        self.beside = RecurrentState()
         self.length = 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -70,8 +72,7 @@ class PretrainedState:
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keeps the states of the chosen beams."""
         self.cache.reorder_cache(beam_idx)
-        if self.recurrent is not None:
-            self.recurrent = self.recurrent[:, beam_idx]
+        self.beside.reorder_cache(beam_idx)
 
 
 class BackboneDecoder(PretrainedPart, Decoder):
@@ -172,15 +173,20 @@ class PretrainedDecoder(BackboneDecoder):
 
     Tokens have the positions that they had in pretraining, from 0; behind a soft prefix, from the number of its slots.
 
+    A recurrent decoder can stand beside it. The softmax then gives the product of two experts, up to its norm: of a
+    model that knows the language, and of a small one that is made to turn z into text. Features are those of both side
+    by side, and so is the softmax layer.
+
     Args:
         config: its configuration.
         model_config: the TextVAEConfig, where the architecture is noted.
 
     Source: Li et al. 2020 (Optimus), arXiv 2004.04092, section 3.1 (memory, embedding); Li & Liang 2021, arXiv
-    2101.00190 (prefix).
+    2101.00190 (prefix); Hinton 2002, Training products of experts by minimizing contrastive divergence, equation 1
+    (the product; here of each word's distribution).
     """
 
-    # Where it is set, the text is predicted past the backbone, by `recurrent` and `output` alone: see `Stage`.
+    # Where it is set, what is beside the backbone predicts the text without it: see `Stage`.
     alone: SeenWords | None = None
 
     def __init__(self, config: PretrainedDecoderConfig, model_config):
@@ -203,11 +209,10 @@ class PretrainedDecoder(BackboneDecoder):
             self.prefix = nn.Linear(self.latent_size, slots * text.hidden_size)
         if "embedding" in self.inject:
             self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
-        width = self.backbone.get_output_embeddings().in_features
+        self.width = self.backbone.get_output_embeddings().in_features
         if "output" in self.inject:
-            self.output = nn.Linear(self.latent_size, width, bias=False)
-        if "recurrent" in self.inject:
-            self.recurrent = RecurrentHead(self.latent_size, self.embedding.embedding_dim, config.recurrent_size, width)
+            self.output = nn.Linear(self.latent_size, self.width, bias=False)
+        self.beside = RecurrentDecoder(config.beside, model_config) if config.beside else None
 
     def checkpoint(self, **options) -> None:
         """As for any pretrained part; keys and values for z cannot be had then."""
@@ -219,11 +224,20 @@ class PretrainedDecoder(BackboneDecoder):
         super().checkpoint(**options)
 
     def both_logits(self, ids: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the pretrained model, and ours without z."""
-        inject, self.inject = self.inject, ()
+        """Logits of the pretrained model, and ours without z and what is beside it."""
+        (inject, beside), (self.inject, self.beside) = (self.inject, self.beside), ((), None)
         ours = self.logits(self(ids, z).features)
-        self.inject = inject
+        self.inject, self.beside = inject, beside
         return self.backbone(ids).logits.float(), ours
+
+    @property
+    def softmax_weight(self) -> Tensor:
+        """(V,H), of both decoders side by side where there are two."""
+        weight = super().softmax_weight
+        if self.beside is None:
+            return weight
+        beside = self.beside.softmax_weight  # a pretrained softmax may have more rows than the tokenizer has words
+        return torch.cat([weight, F.pad(beside, (0, 0, 0, len(weight) - len(beside)))], 1)
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -233,15 +247,33 @@ class PretrainedDecoder(BackboneDecoder):
     @property
     def softmax_bias(self) -> Tensor | None:
         """(V,) of the softmax layer, or None."""
-        return getattr(self.backbone.get_output_embeddings(), "bias", None)
+        bias = getattr(self.backbone.get_output_embeddings(), "bias", None)
+        if self.beside is None:
+            return bias
+        beside = self.beside.softmax_bias
+        beside = F.pad(beside, (0, len(super().softmax_weight) - len(beside)))
+        return beside if bias is None else bias + beside
 
     def word_logits(self, z: Tensor) -> Tensor:
         """As for any decoder. Pretrained word vectors stay as they are: words without order are not what made them."""
-        return F.linear(self.output(z), self.softmax_weight.detach()).float()
+        return F.linear(self.output(z), super().softmax_weight.detach()).float()
+
+    def logits(self, features: Tensor) -> Tensor:
+        """As for any decoder, but without putting two softmax layers side by side for every word."""
+        if self.beside is None:
+            return super().logits(features)
+        of_backbone, of_beside = features.split([self.width, features.shape[-1] - self.width], -1)
+        bias = getattr(self.backbone.get_output_embeddings(), "bias", None)
+        logits = F.linear(of_backbone, super().softmax_weight.to(features.dtype)).float()
+        beside = self.beside.logits(of_beside)
+        logits = logits + F.pad(beside, (0, logits.shape[-1] - beside.shape[-1]))
+        return bent(logits if bias is None else logits + bias, self.softcap)
 
     def nll(self, features: Tensor, targets: Tensor) -> Tensor:
         """As for any decoder; without the backbone over the words of the corpus."""
-        return super().nll(features, targets) if self.alone is None else self.alone.nll(features, targets)
+        if self.alone is None:
+            return super().nll(features, targets)
+        return self.alone.nll(features, self.beside.softmax_weight, self.beside.softmax_bias, targets)
 
     def memory_of(self, z: Tensor) -> DynamicCache:
         """A cache that holds the keys and values of z in each layer, or nothing where z does not enter so."""
@@ -263,14 +295,13 @@ class PretrainedDecoder(BackboneDecoder):
         Returns:
             features (N,T,H) and the state.
         """
-        words = self.embedding(self.drop_words(ids))
-        if self.alone is not None:  # the word vectors stay as they are, as those before the softmax do
-            return DecoderOutput(self.beside(words.detach(), z, None), None)
+        if self.alone is not None:
+            return self.beside(ids, z)
         past = state.length if state is not None else 0
         self.check_length(past + ids.shape[1])
         cached = state is not None or "memory" in self.inject
         cache = state.cache if past else self.memory_of(z) if cached else None
-        x = words
+        x = self.embedding(self.drop_words(ids))
         if "embedding" in self.inject:
             x = x + self.latent_embedding(z)[:, None]
         positions = torch.arange(past, past + ids.shape[1], device=ids.device)
@@ -288,16 +319,9 @@ class PretrainedDecoder(BackboneDecoder):
         if state is not None:
             state.cache, state.length = output.past_key_values, past + ids.shape[1]
         features = output.last_hidden_state[:, -ids.shape[1] :]
-        return DecoderOutput(features + self.beside(words, z, state).to(features.dtype), state)
-
-    def beside(self, words: Tensor, z: Tensor, state: PretrainedState | None) -> Tensor:
-        """What is added to the backbone's features: (N,T,H) word vectors and (N,D) -> (N,T,H), or zero."""
-        added = words.new_zeros(())
         if "output" in self.inject:
-            added = added + self.output(z)[:, None]
-        if "recurrent" in self.inject:
-            said, last = self.recurrent(words, z, None if state is None else state.recurrent)
-            added = added + said
-            if state is not None:
-                state.recurrent = last
-        return added
+            features = features + self.output(z)[:, None].to(features.dtype)
+        if self.beside is not None:
+            beside = self.beside(ids, z, None if state is None else state.beside).features
+            features = torch.cat([features, beside.to(features.dtype)], -1)
+        return DecoderOutput(features, state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoModel
 
@@ -22,10 +23,13 @@ class PretrainedEncoderConfig(PretrainedConfig):
         pooling: first (BERT's [CLS]), last, mean, max or attention.
         word_sum: put the sum of the T word vectors over sqrt(T) beside what is pooled: a short way from words to z,
             for an encoder whose states say what a text is about rather than its words.
+        word_sum_size: of word vectors made for that sum, which learn as fast as all that is new; null for the
+            pretrained ones.
     """
 
     pooling: PoolingKind | Literal["first"] = "mean"
     word_sum: bool = False
+    word_sum_size: int | None = Field(None, ge=1)
 
 
 @register("encoder", "pretrained", PretrainedEncoderConfig)
@@ -47,6 +51,9 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         except Exception as error:  # a model without words, or with more than one table of them
             raise ValueError(f"{self.refusal} {one_line(error, 120)}") from None
         self.pooling = Pooling(config.pooling, size)
+        if config.word_sum and config.word_sum_size:
+            words = config.word_sum_size
+            self.word_vectors = nn.Embedding(self.vocabulary_size, words)
         self.output_size = size + (words if config.word_sum else 0)
 
     def part_of(self, model: nn.Module) -> nn.Module:
@@ -96,7 +103,8 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
     @property
     def is_fixed(self) -> bool:
         """Whether nothing of it is trained, so that its summary of a text is always the same."""
-        return self.config.train == "none" and not any(p.requires_grad for p in self.pooling.parameters())
+        new = [p for name, p in self.named_parameters() if not name.startswith("backbone.")]
+        return self.config.train == "none" and not any(p.requires_grad for p in new)
 
     @property
     def reads_at_most(self) -> int | None:
@@ -126,7 +134,10 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train != "none"):
             states = self.states(ids, mask)
-            embedding = self.backbone.get_input_embeddings()
-            words = embed(embedding, ids, 0.0, self.training) if self.config.word_sum else None
+            words = embed(self.backbone.get_input_embeddings(), ids, 0.0, self.training)
         pooled = self.pooling(states, mask)
-        return pooled if words is None else torch.cat([pooled, sum_of_words(words, mask)], -1)
+        if not self.config.word_sum:
+            return pooled
+        if self.config.word_sum_size:
+            words = embed(self.word_vectors, ids, 0.0, self.training)
+        return torch.cat([pooled, sum_of_words(words, mask)], -1)

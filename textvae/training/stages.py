@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from textvae import registry
-from textvae.decoders.recurrent_head import SeenWords
+from textvae.decoders.seen_words import SeenWords
 from textvae.modeling import TextVAEModel
 from textvae.training.storage import load_weights, save_weights
 from textvae.training.trainer import TextVAETrainer
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS, HISTORY = "model.safetensors", "history.json"
 MOST = 1_000_000  # texts whose words are counted
-# What a stage can predict past the decoder's states, and the way from z to the softmax that it needs.
-PAST_DECODER = {"words": "output", "text_without_backbone": "recurrent"}
+PAST_DECODER = ("words", "text_without_backbone")  # what a stage predicts past the decoder's states
 
 
 class Stage(Section):
@@ -42,10 +41,10 @@ class Stage(Section):
         objective: as the section `objective`, in place of it; null for that section.
         reset: parts of the model that start anew: encoder, posterior, prior, decoder.
         learning_rate: in place of `training.learning_rate`; null for that one.
-        predicts: text; words, which z alone predicts in any order; or text_without_backbone, which what is recurrent
-            in a pretrained decoder predicts on its own. Both go past the states of the decoder, which are not even
-            computed: steps that take little time, after which z and its way to the softmax know what to say. They need
-            output or recurrent in `model.decoder.inject`, and a stage after them that predicts the text.
+        predicts: text; words, which z alone predicts in any order; or text_without_backbone, which what is beside a
+            pretrained decoder predicts on its own. Both go past the states of the decoder, which are not even computed:
+            steps that take little time, after which z knows what to say. They need output in `model.decoder.inject`,
+            or `model.decoder.beside`, and a stage after them that predicts the text.
 
     Source: Li et al. 2019, arXiv 1909.00868 (autoencoder, then a new decoder and free bits); Zhao et al. 2017, arXiv
     1703.10960 (bag-of-word loss).
@@ -73,11 +72,13 @@ def check_stages(stages: list[dict[str, Any]], model: dict[str, Any]) -> None:
     inject = model["decoder"].get("inject", ())  # a decoder from elsewhere may lack the key
     for number, stage in enumerate(stages, 1):
         what = stage.get("predicts", "text")
-        where, needed = f"training.stages: {number}: predicts: {what}", PAST_DECODER.get(what)
-        if needed and number == len(stages):
+        where = f"training.stages: {number}: predicts: {what}"
+        if what in PAST_DECODER and number == len(stages):
             raise ValueError(f"{where} does not train the decoder; add a stage that predicts the text")
-        if needed and needed not in inject:
-            raise ValueError(f"{where} needs {needed} in model.decoder.inject, which is [{', '.join(inject)}]")
+        if what == "words" and "output" not in inject:
+            raise ValueError(f"{where} needs output in model.decoder.inject, which is [{', '.join(inject)}]")
+        if what == "text_without_backbone" and not model["decoder"].get("beside"):
+            raise ValueError(f"{where} needs model.decoder.beside, keys of a decoder beside a pretrained one")
 
 
 def word_counts(train: Dataset, vocab_size: int) -> Tensor:
@@ -106,7 +107,7 @@ def predicting(what: str, model: TextVAEModel, train: Dataset) -> Iterator[None]
     if what == "words":
         model.log_frequencies = ((counts + 1) / (counts + 1).sum()).log()
     else:
-        model.decoder.alone = SeenWords(weight, counts)
+        model.decoder.alone = SeenWords(counts)
     try:
         yield
     finally:
