@@ -45,10 +45,10 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
                 self.prior.attach(self.encoder.output_size, self._posterior_in_evaluation)
         self.decoder = registry.build("decoder", config.decoder, config)
         shared = getattr(self.encoder, "shared_size", None) if config.latent_size else None
-        if shared not in (None, self.decoder.embedding.embedding_dim):
+        if shared not in (None, self.decoder.shared_embedding.embedding_dim):
             raise ValueError(
                 f"model.encoder.share_embeddings: the encoder's word vectors have size {shared} and the decoder's "
-                f"{self.decoder.embedding.embedding_dim}; make them equal"
+                f"{self.decoder.shared_embedding.embedding_dim}; make them equal"
             )
         self.post_init()
         special = {config.pad_token_id, config.bos_token_id, config.unk_token_id, config.mask_token_id}
@@ -128,12 +128,22 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         """The decoder's word vectors."""
         return self.decoder.embedding
 
-    def encode(self, encoder_input_ids: Tensor, encoder_attention_mask: Tensor):
+    def encode(
+        self,
+        encoder_input_ids: Tensor,
+        encoder_attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        encoder_summary: Tensor | None = None,
+    ):
         """q(z|x).
 
         Args:
             encoder_input_ids: (B,T).
             encoder_attention_mask: (B,T), 1 for tokens, 0 for padding on the right.
+            input_ids: (B,T'), the same texts in the decoder's ids, which an encoder beside a pretrained one reads.
+            attention_mask: (B,T').
+            encoder_summary: (B,H), what a pretrained encoder makes of the texts, where that is known already.
 
         Returns:
             A posterior with `mean (B,D)`, `rsample`, `log_prob`.
@@ -143,7 +153,12 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         """
         if not self.config.latent_size:
             raise ValueError("this model is a plain language model (model.latent.size is 0): it has no encoder")
-        summary = self.encoder(encoder_input_ids, encoder_attention_mask, self.decoder.embedding)
+        shared, beside = self.decoder.shared_embedding, getattr(self.encoder, "beside", None)
+        summary = encoder_summary
+        if summary is None:
+            summary = self.encoder(encoder_input_ids, encoder_attention_mask, shared)
+        if beside is not None:
+            summary = torch.cat([summary, beside(input_ids, attention_mask, shared)], -1)
         return self.posterior(summary)
 
     def _posterior_in_evaluation(self, summary: Tensor):
@@ -257,10 +272,7 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             encoder_input_ids, encoder_attention_mask = input_ids, attention_mask
         if encoder_attention_mask is None:
             encoder_attention_mask = torch.ones_like(encoder_input_ids)
-        if encoder_summary is not None:
-            q = self.posterior(encoder_summary)
-        else:
-            q = self.encode(encoder_input_ids, encoder_attention_mask)
+        q = self.encode(encoder_input_ids, encoder_attention_mask, input_ids, attention_mask, encoder_summary)
         z = q.rsample(num_samples, generator)
         log_q = q.log_prob(z) if self.posterior.has_density else None
         log_p = self.prior.log_prob(z)

@@ -7,10 +7,15 @@ import torch
 
 from tests.pretrained import DECODERS
 from textvae.configuration import TextVAEConfig
+from textvae.decoders.seen_words import SeenWords
+from textvae.layers.cross_entropy import bent
 from textvae.modeling import TextVAEModel
 
 D, V = 4, 40
 SUBSETS = [s for n in (1, 2, 3, 4) for s in itertools.combinations(("memory", "prefix", "embedding", "output"), n)]
+
+
+BESIDE = [{"embedding_size": 6, "hidden_size": 5, "inject": inject} for inject in (("initial",), ("concat", "output"))]
 
 
 def make(family, inject=("memory", "embedding"), latent_size=D, vocab_size=V, eos_token_id=2, **keys):
@@ -41,6 +46,49 @@ def test_step_by_step_equals_the_whole(family, inject, slots, batch, z):
     assert state.get_seq_length() == batch[0].shape[1]
     torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
     assert (whole - decoder(batch[0], z.roll(1, 0)).features).abs().amax(-1).min() > 1e-5
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("inject", [(), ("memory", "output")], ids=["", "memory+output"])
+@pytest.mark.parametrize("family", DECODERS)
+def test_with_a_decoder_beside_it(family, inject, beside, batch, z):
+    """Logits are the sum of both decoders', with a cache and without; all of it is trained."""
+    model = make(family, inject, beside=beside)
+    decoder, (ids, mask) = model.decoder, batch
+    whole, state = decoder.logits(decoder(ids, z).features), decoder.new_state()
+    steps = [decoder.logits(decoder(ids[:, t : t + 1], z, state).features) for t in range(ids.shape[1])]
+    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
+    of_beside = decoder.beside.logits(decoder.beside(ids, z).features)
+    alone = make(family, inject or ("output",), beside=None).decoder
+    weights = {name: weight for name, weight in decoder.state_dict().items() if not name.startswith("beside.")}
+    alone.load_state_dict(weights, strict=False)
+    if inject:
+        alone.softcap = None
+        both = bent(alone.logits(alone(ids, z).features) + of_beside, decoder.softcap)
+        torch.testing.assert_close(whole, both, rtol=1e-4, atol=1e-5)
+    nll = -whole[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0] * mask[:, 1:]
+    torch.testing.assert_close(model.distortion(ids, mask, z[None])[0], nll.sum(1), rtol=1e-4, atol=1e-4)
+    moved = torch.cat([state.beside.layers[0][0][:, [0]], state.beside.layers[0][0][:, :-1]], 1)
+    state.reorder_cache(torch.tensor([0, *range(len(ids) - 1)]))
+    torch.testing.assert_close(state.beside.layers[0][0], moved)
+    model.train().distortion(ids, mask, z[None]).sum().backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in decoder.beside.parameters())
+
+
+@pytest.mark.parametrize("family", DECODERS)
+def test_alone_what_is_beside_it_predicts_the_words_of_the_corpus(family, batch, z):
+    model = make(family, ("embedding",), beside=BESIDE[0]).train()
+    decoder, (ids, mask) = model.decoder, batch
+    counts = torch.bincount(ids[mask.bool()], minlength=V).float()
+    counts[7] = 0  # a word that is in the texts, but not in the corpus
+    decoder.alone = SeenWords(counts)
+    logits = decoder.beside.logits(decoder.beside(ids[:, :-1], z).features).masked_fill(counts == 0, 0.0)
+    base = ((counts + 1) / (counts + 1).sum()).log()
+    nll = -(logits + base).log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0] * mask[:, 1:]
+    distortion = model.distortion(ids, mask, z[None])
+    torch.testing.assert_close(distortion[0], nll.sum(1), rtol=1e-4, atol=1e-4)
+    distortion.sum().backward()
+    assert {name.split(".")[0] for name, w in decoder.named_parameters() if w.grad is not None} == {"beside"}
 
 
 @pytest.mark.parametrize("family", DECODERS)

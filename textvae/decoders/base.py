@@ -50,6 +50,11 @@ class Decoder(nn.Module):
         self.latent_size = model_config.latent_size
         self.drop_words = WordDropout(config.word_dropout, config.word_dropout_with, model_config, "model.decoder")
 
+    @property
+    def shared_embedding(self) -> nn.Embedding:
+        """The word vectors that an encoder can share."""
+        return self.embedding
+
     def logits(self, features: Tensor) -> Tensor:
         """(N,T,E) -> (N,T,V), float32."""
         bias = None if self.softmax_bias is None else self.softmax_bias.to(features.dtype)

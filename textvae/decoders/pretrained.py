@@ -245,6 +245,11 @@ class PretrainedDecoder(BackboneDecoder):
         return self.backbone.get_input_embeddings()
 
     @property
+    def shared_embedding(self) -> nn.Embedding:
+        """Of the decoder beside it, where there is one."""
+        return self.embedding if self.beside is None else self.beside.embedding
+
+    @property
     def softmax_bias(self) -> Tensor | None:
         """(V,) of the softmax layer, or None."""
         bias = getattr(self.backbone.get_output_embeddings(), "bias", None)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from transformers import AutoModel
 
 from textvae.encoders.pooling import Pooling, PoolingKind, sum_of_words
+from textvae.encoders.recurrent import RecurrentEncoder, RecurrentEncoderConfig
 from textvae.layers.dropout import embed
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
 from textvae.registry import register
@@ -23,13 +23,13 @@ class PretrainedEncoderConfig(PretrainedConfig):
         pooling: first (BERT's [CLS]), last, mean, max or attention.
         word_sum: put the sum of the T word vectors over sqrt(T) beside what is pooled: a short way from words to z,
             for an encoder whose states say what a text is about rather than its words.
-        word_sum_size: of word vectors made for that sum, which learn as fast as all that is new; null for the
-            pretrained ones.
+        beside: keys of a recurrent encoder that reads the same texts in the decoder's ids, and whose summary stands
+            beside what is pooled.
     """
 
     pooling: PoolingKind | Literal["first"] = "mean"
     word_sum: bool = False
-    word_sum_size: int | None = Field(None, ge=1)
+    beside: RecurrentEncoderConfig | None = None
 
 
 @register("encoder", "pretrained", PretrainedEncoderConfig)
@@ -51,10 +51,10 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
         except Exception as error:  # a model without words, or with more than one table of them
             raise ValueError(f"{self.refusal} {one_line(error, 120)}") from None
         self.pooling = Pooling(config.pooling, size)
-        if config.word_sum and config.word_sum_size:
-            words = config.word_sum_size
-            self.word_vectors = nn.Embedding(self.vocabulary_size, words)
-        self.output_size = size + (words if config.word_sum else 0)
+        self.beside = RecurrentEncoder(config.beside, model_config) if config.beside else None
+        self.shared_size = self.beside.shared_size if self.beside else None
+        self.summary_size = size + (words if config.word_sum else 0)
+        self.output_size = self.summary_size + (self.beside.output_size if self.beside else 0)
 
     def part_of(self, model: nn.Module) -> nn.Module:
         """Of an encoder-decoder its encoder, else the model."""
@@ -102,9 +102,8 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether nothing of it is trained, so that its summary of a text is always the same."""
-        new = [p for name, p in self.named_parameters() if not name.startswith("backbone.")]
-        return self.config.train == "none" and not any(p.requires_grad for p in new)
+        """Whether nothing of the pretrained part is trained, so that its summary of a text is always the same."""
+        return self.config.train == "none" and not any(p.requires_grad for p in self.pooling.parameters())
 
     @property
     def reads_at_most(self) -> int | None:
@@ -130,14 +129,11 @@ class PretrainedEncoder(PretrainedPart, nn.Module):
             word_vectors: not read.
 
         Returns:
-            (B, output_size).
+            (B, summary_size), without what is beside it.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.train != "none"):
             states = self.states(ids, mask)
-            words = embed(self.backbone.get_input_embeddings(), ids, 0.0, self.training)
+            embedding = self.backbone.get_input_embeddings()
+            words = embed(embedding, ids, 0.0, self.training) if self.config.word_sum else None
         pooled = self.pooling(states, mask)
-        if not self.config.word_sum:
-            return pooled
-        if self.config.word_sum_size:
-            words = embed(self.word_vectors, ids, 0.0, self.training)
-        return torch.cat([pooled, sum_of_words(words, mask)], -1)
+        return pooled if words is None else torch.cat([pooled, sum_of_words(words, mask)], -1)

@@ -167,7 +167,7 @@ def log_importance_weights(
         ids, mask = batch["input_ids"], batch["attention_mask"]
         at_once = max(1, TOKENS_AT_ONCE // ids.numel())
         with evaluating(model), autocast(device, bf16):
-            q = model.encode(batch["encoder_input_ids"], batch["encoder_attention_mask"])
+            q = model.encode(**batch)
             parts = []
             for start in range(0, num_samples, at_once):
                 z = q.rsample(min(at_once, num_samples - start), generator)

@@ -53,7 +53,7 @@ def refined_bound(
         batch, rows = batch_of(dataset, index, collate, device), torch.from_numpy(index)
         # Recurrent kernels of cuDNN give no gradient in evaluation mode.
         with evaluating(model), autocast(device, bf16), torch.backends.cudnn.flags(enabled=False):
-            q = model.encode(batch["encoder_input_ids"], batch["encoder_attention_mask"])
+            q = model.encode(**batch)
             if not isinstance(q, DiagonalGaussian):
                 raise ValueError("--refine: only Gaussian posteriors can be refined")
 

@@ -211,9 +211,7 @@ class TextVAE:
         z = torch.empty(len(texts), self.latent_size)
         for start in range(0, len(texts), BATCH):
             batch = collate(dataset.select(range(start, min(start + BATCH, len(texts)))).to_list())
-            q = self.model.encode(
-                batch["encoder_input_ids"].to(self.model.device), batch["encoder_attention_mask"].to(self.model.device)
-            )
+            q = self.model.encode(**{name: values.to(self.model.device) for name, values in batch.items()})
             z[start : start + BATCH] = (q.rsample(1, generator)[0] if sample else q.mean).cpu()
         return z[0] if one else z
 

@@ -38,7 +38,7 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
     known_by = f"{model.config.encoder} {bf16} {fingerprint(encoder)}"
 
     def summarise(texts: list[list[int]]) -> dict[str, np.ndarray]:
-        summaries = np.empty((len(texts), encoder.output_size), dtype=np.float32)
+        summaries = np.empty((len(texts), encoder.summary_size), dtype=np.float32)
         for index in length_sorted_batches([len(ids) for ids in texts]):
             ids, mask = pad([texts[row] for row in index], pad_id)
             with torch.no_grad(), autocast(device, bf16):
@@ -48,7 +48,7 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
 
     for name in ("train", "validation"):
         split = splits[name]
-        column = {"summary": List(Value("float32"), length=encoder.output_size)}
+        column = {"summary": List(Value("float32"), length=encoder.summary_size)}
         splits[name] = split.map(
             summarise,
             input_columns="encoder_ids",

@@ -131,7 +131,9 @@ def reset(model: TextVAEModel, fresh: TextVAEModel, parts: tuple[str, ...]) -> N
     for part in [part for part in parts if part in dict(model.named_children())]:
         weights = fresh.get_submodule(part).state_dict()
         if part == "decoder" and shared and "encoder" not in parts:
-            weights = {name: value for name, value in weights.items() if not name.startswith("embedding.")}
+            kept = model.decoder.shared_embedding.weight
+            names = {name for name, weight in model.decoder.named_parameters() if weight is kept}
+            weights = {name: value for name, value in weights.items() if name not in names}
         model.get_submodule(part).load_state_dict(weights, strict=False)
         logger.info("the %s starts anew", part)
 
