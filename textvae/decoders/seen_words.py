@@ -28,6 +28,9 @@ class SeenWords:
 
     def nll(self, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         """-log p of each target in nats: features (n,E), weight (V,E), bias (V,), targets (n,) -> (n,)."""
+        if self.rows.device != features.device:
+            for name, values in vars(self).items():
+                setattr(self, name, values.to(features.device))
         weight = torch.cat([weight[self.seen], weight.new_zeros(1, weight.shape[1])])
         bias = torch.cat([bias[self.seen], bias.new_zeros(1)]) + self.log_frequencies
         return token_nll(features, weight, bias, self.rows[targets]) + self.log_others[targets]

@@ -152,8 +152,8 @@ def train(
                 _begin_stage(recipe, stage, number, model, tokenizer, encoder_tokenizer)
             # The only way to tell transformers where TensorBoard's files go.
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS / ("" if last else place.name))
-            trainer = _trainer(recipe, stage, place, model, tokenizer, encoder_tokenizer, splits, callbacks)
             with predicting(stage.predicts if stage else "text", model, splits["train"]):
+                trainer = _trainer(recipe, stage, place, model, tokenizer, encoder_tokenizer, splits, callbacks)
                 trainer.train(resume_from_checkpoint=checkpoint)
             if not last:
                 write_stage(place, trainer)

@@ -98,19 +98,25 @@ def word_counts(train: Dataset, vocab_size: int) -> Tensor:
 
 @contextlib.contextmanager
 def predicting(what: str, model: TextVAEModel, train: Dataset) -> Iterator[None]:
-    """In which a model's distortion is that of what a stage predicts."""
+    """In which a model's distortion is that of what a stage predicts; a backbone that is passed over is not trained."""
     if what not in PAST_DECODER:
         yield
         return
-    weight = model.decoder.softmax_weight  # a pretrained one may have more rows than the tokenizer has words
-    counts = word_counts(train, len(weight)).to(weight.device)
+    passed_over = []
+    # A pretrained softmax may have more rows than the tokenizer has words.
+    counts = word_counts(train, len(model.decoder.softmax_weight))
     if what == "words":
         model.log_frequencies = ((counts + 1) / (counts + 1).sum()).log()
     else:
         model.decoder.alone = SeenWords(counts)
+        passed_over = [weight for weight in model.decoder.backbone.parameters() if weight.requires_grad]
     try:
+        for weight in passed_over:
+            weight.requires_grad_(False)
         yield
     finally:
+        for weight in passed_over:
+            weight.requires_grad_(True)
         model.log_frequencies = None
         if what != "words":
             model.decoder.alone = None
