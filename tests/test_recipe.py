@@ -327,6 +327,9 @@ def test_parts_and_combinations(override, expected):
     assert error(override).startswith(expected)
 
 
+PRETRAINED = {"kind": "pretrained", "name": "some/model"}
+
+
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
@@ -337,6 +340,20 @@ def test_parts_and_combinations(override, expected):
         ({"output_dir": 5}, "output_dir: 5 is not the name of a folder"),
         ({"data": {"source": None}}, "data.source: None is not allowed; input should be a valid string"),
         ({"training": {"max_steps": "x" * 1000}}, "training.max_steps: 'xxx"),
+        ({"model": {"decoder": PRETRAINED | {"inject": []}}}, "model.decoder.inject: [] is not allowed; name at least"),
+        (
+            {"model": {"decoder": PRETRAINED | {"beside": 5}}},
+            "model.decoder.beside: 5 is not allowed; input should be a mapping",
+        ),
+        ({"model": {"decoder": PRETRAINED | {"beside": {"cel": "gru"}}}}, "model.decoder.beside.cel: unknown key; did"),
+        (
+            {"data": {"noise": {"drop": 0.1}}, "model": {"encoder": PRETRAINED | {"beside": {}}}},
+            "data.noise: not with model.encoder.beside",
+        ),
+        (
+            {"training": {"stages": [{"predicts": "text_without_backbone", "max_steps": 3}, {"max_steps": 3}]}},
+            "training.stages: 1: predicts: text_without_backbone needs model.decoder.beside",
+        ),
     ],
 )
 def test_wrong_types_in_the_file(sections, expected):

@@ -222,8 +222,14 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
     stages = training.get("stages") or []
     _check_objectives(model["latent"], objective, stages)
     check_stages(stages, model)
+    data = _data(section["data"], named)
+    if data.noise.is_on and model["encoder"].get("beside"):
+        raise ValueError(
+            "data.noise: not with model.encoder.beside, which reads the texts as they are and tells what noise would "
+            "hide; leave one of them out"
+        )
     return Recipe(
-        data=_data(section["data"], named),
+        data=data,
         tokenizer=_tokenizer(section["tokenizer"], model["decoder"]),
         model=model,
         objective=objective,

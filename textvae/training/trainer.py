@@ -101,7 +101,8 @@ class TextVAETrainer(Trainer):
             )
         trained_on = pretrained_weights(model)
         for key in ("pretrained_learning_rate", "pretrained_weight_decay"):
-            if getattr(args, key) is not None and not trained_on:
+            waiting = getattr(model.decoder, "alone", None)  # for a later stage
+            if getattr(args, key) is not None and not (trained_on or waiting):
                 logger.warning("training.%s: no effect, since no pretrained weight is trained", key)
         decay = args.pretrained_weight_decay
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
