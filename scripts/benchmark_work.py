@@ -258,6 +258,11 @@ def frozen(preset: str) -> dict[str, float]:
         budget = {"max_steps": count, "per_device_train_batch_size": size, "eval_strategy": "no", "save_strategy": "no"}
         overrides = ["training.stages=null", *(f"training.{name}={value}" for name, value in budget.items())]
         overrides += ["model.encoder.train=none", "model.decoder.train=none", "training.ema_decay=0", "training.seed=0"]
+        overrides += [
+            "model.encoder.beside=null",
+            "model.decoder.beside=null",
+            "model.decoder.inject=[embedding, output]",
+        ]
         overrides += ["data.validation_size=0.005", "training.log_reconstructions=0", f"output_dir={folder}/run"]
         clock, callback = step_clock((WARM_UP, count))
         run = train(load_recipe("headlines_minilm_smollm2", overrides), callbacks=[callback])
