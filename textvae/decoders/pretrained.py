@@ -52,6 +52,16 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
 WAYS_IN = {"prefix": 1.0, "latent_embedding": 0.3}
 
 
+def filled(values: Tensor, size: int, dim: int) -> Tensor:
+    """Zeros behind the values of a vocabulary: a pretrained softmax may have more rows than the tokenizer has words."""
+    lacking = size - values.shape[dim]
+    if not lacking:
+        return values
+    shape = list(values.shape)
+    shape[dim] = lacking
+    return torch.cat([values, values.new_zeros(shape)], dim)
+
+
 class PretrainedState:
     """Keys and values of z and of the tokens read so far, in the shape that `generate` expects of a cache.
 
@@ -142,7 +152,7 @@ class BackboneDecoder(PretrainedPart, Decoder):
 
         A family may read both ways, bend its logits, or keep another cache; nothing that says so is common to all.
         """
-        training, device = self.training, self.softmax_weight.device
+        training, device = self.training, self.embedding.weight.device
         self.eval()
         ids = torch.arange(8, device=device).view(2, 4)
         z = torch.linspace(-1, 1, 2 * self.latent_size, device=device).view(2, -1)
@@ -186,9 +196,6 @@ class PretrainedDecoder(BackboneDecoder):
     (the product; here of each word's distribution).
     """
 
-    # Where it is set, what is beside the backbone predicts the text without it: see `Stage`.
-    alone: SeenWords | None = None
-
     def __init__(self, config: PretrainedDecoderConfig, model_config):
         super().__init__(config, model_config, AutoModelForCausalLM)
         text = self.backbone.config.get_text_config()
@@ -213,6 +220,8 @@ class PretrainedDecoder(BackboneDecoder):
         if "output" in self.inject:
             self.output = nn.Linear(self.latent_size, self.width, bias=False)
         self.beside = RecurrentDecoder(config.beside, model_config) if config.beside else None
+        # Where it is set, what is beside the backbone predicts the text without it: see `Stage`.
+        self.alone: SeenWords | None = None
 
     def checkpoint(self, **options) -> None:
         """As for any pretrained part; keys and values for z cannot be had then."""
@@ -236,8 +245,7 @@ class PretrainedDecoder(BackboneDecoder):
         weight = super().softmax_weight
         if self.beside is None:
             return weight
-        beside = self.beside.softmax_weight  # a pretrained softmax may have more rows than the tokenizer has words
-        return torch.cat([weight, F.pad(beside, (0, 0, 0, len(weight) - len(beside)))], 1)
+        return torch.cat([weight, filled(self.beside.softmax_weight, len(weight), 0)], 1)
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -255,8 +263,7 @@ class PretrainedDecoder(BackboneDecoder):
         bias = getattr(self.backbone.get_output_embeddings(), "bias", None)
         if self.beside is None:
             return bias
-        beside = self.beside.softmax_bias
-        beside = F.pad(beside, (0, len(super().softmax_weight) - len(beside)))
+        beside = filled(self.beside.softmax_bias, len(super().softmax_weight), 0)
         return beside if bias is None else bias + beside
 
     def word_logits(self, z: Tensor) -> Tensor:
@@ -267,12 +274,11 @@ class PretrainedDecoder(BackboneDecoder):
         """As for any decoder, but without putting two softmax layers side by side for every word."""
         if self.beside is None:
             return super().logits(features)
-        of_backbone, of_beside = features.split([self.width, features.shape[-1] - self.width], -1)
-        bias = getattr(self.backbone.get_output_embeddings(), "bias", None)
-        logits = F.linear(of_backbone, super().softmax_weight.to(features.dtype)).float()
-        beside = self.beside.logits(of_beside)
-        logits = logits + F.pad(beside, (0, logits.shape[-1] - beside.shape[-1]))
-        return bent(logits if bias is None else logits + bias, self.softcap)
+        weights = super().softmax_weight, self.beside.softmax_weight
+        both = zip(features.tensor_split([self.width], -1), weights, strict=True)
+        of_backbone, of_beside = (F.linear(part, weight.to(part.dtype)).float() for part, weight in both)
+        logits = of_backbone + filled(of_beside, of_backbone.shape[-1], -1) + self.softmax_bias
+        return bent(logits, self.softcap)
 
     def nll(self, features: Tensor, targets: Tensor) -> Tensor:
         """As for any decoder; without the backbone over the words of the corpus."""

@@ -99,9 +99,8 @@ class TextVAETrainer(Trainer):
                 f"training.final_word_dropout: {args.final_word_dropout} is no less than model.decoder.word_dropout, "
                 f"{first}, from which it falls"
             )
-        trained_on = pretrained_weights(model)
+        trained_on, waiting = pretrained_weights(model), getattr(model.decoder, "alone", None)  # for a later stage
         for key in ("pretrained_learning_rate", "pretrained_weight_decay"):
-            waiting = getattr(model.decoder, "alone", None)  # for a later stage
             if getattr(args, key) is not None and not (trained_on or waiting):
                 logger.warning("training.%s: no effect, since no pretrained weight is trained", key)
         decay = args.pretrained_weight_decay
