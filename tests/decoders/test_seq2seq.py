@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers.modeling_outputs import BaseModelOutput
 
 from tests.pretrained import SEQ2SEQ
@@ -11,11 +12,12 @@ from textvae.modeling import TextVAEModel
 D, V = 4, 40
 
 
-def make(family, inject=("cross",), latent_size=D, **keys):
+def make(family, inject=("cross",), latent_size=D, bos_token_id=1, **keys):
     torch.manual_seed(0)
     decoder = {"kind": "seq2seq", "name": "none", "architecture": SEQ2SEQ[family], "inject": inject} | keys
     encoder = {"kind": "recurrent", "embedding_size": 12, "hidden_size": 10}
-    config = TextVAEConfig(vocab_size=V, encoder=encoder, latent={"size": latent_size}, decoder=decoder)
+    ids = {"vocab_size": V, "bos_token_id": bos_token_id}
+    config = TextVAEConfig(**ids, encoder=encoder, latent={"size": latent_size}, decoder=decoder)
     return TextVAEModel(config).eval()
 
 
@@ -37,19 +39,31 @@ def test_step_by_step_equals_the_whole(family, inject, slots, batch, z):
 
 @pytest.mark.parametrize("family", SEQ2SEQ)
 def test_it_is_the_pretrained_decoder(family, batch, z):
-    """Its logits are those of the whole encoder-decoder, given the same states to attend to."""
+    """Its logits are those of the whole encoder-decoder, given the same states to attend to and the same start."""
     decoder = make(family).decoder
+    start = getattr(decoder.backbone.config, "decoder_start_token_id", None)
+    started = F.pad(batch[0], (1, 0), value=start) if start is not None else batch[0]
     tokens = decoder.latent_tokens(z).view(len(z), -1, 16)
     states = BaseModelOutput(last_hidden_state=tokens)
-    expected = decoder.backbone(decoder_input_ids=batch[0], encoder_outputs=states).logits
+    expected = decoder.backbone(decoder_input_ids=started, encoder_outputs=states).logits
+    expected = expected[:, -batch[0].shape[1] :]
     torch.testing.assert_close(decoder.logits(decoder(batch[0], z).features), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_text_that_is_too_long_is_refused(z):
     decoder = make("bart").decoder
-    decoder(torch.ones(len(z), 64, dtype=torch.long), z)
-    with pytest.raises(ValueError, match="a text of 65 tokens is longer than none can read, which is 64"):
-        decoder(torch.ones(len(z), 65, dtype=torch.long), z)
+    decoder(torch.ones(len(z), 63, dtype=torch.long), z)
+    with pytest.raises(ValueError, match="a text of 64 tokens is longer than none can read, which is 63"):
+        decoder(torch.ones(len(z), 64, dtype=torch.long), z)
+
+
+def test_a_start_that_is_bos_is_not_read_twice(batch, z):
+    """T5's tokenizer has no bos, and its start stands in; BART's starts with eos, then bos."""
+    t5 = make("t5", bos_token_id=0).decoder
+    states = BaseModelOutput(last_hidden_state=t5.latent_tokens(z).view(len(z), -1, 16))
+    expected = t5.backbone(decoder_input_ids=batch[0], encoder_outputs=states).logits
+    torch.testing.assert_close(t5.logits(t5(batch[0], z).features), expected, rtol=1e-4, atol=1e-5)
+    assert make("bart").decoder.start == [2]
 
 
 @pytest.mark.parametrize("family", SEQ2SEQ)

@@ -46,7 +46,8 @@ class Seq2SeqDecoderConfig(PretrainedConfig, DecoderConfig):
 class Seq2SeqDecoder(BackboneDecoder):
     """Tokens made of z stand where the pretrained encoder's states stood.
 
-    With a latent size of 0 it attends to one vector of zeros.
+    With a latent size of 0 it attends to one vector of zeros. Where it was pretrained to start with another token than
+    bos (BART: eos, then bos), it reads that token before a text.
 
     Args:
         config: its configuration.
@@ -59,6 +60,8 @@ class Seq2SeqDecoder(BackboneDecoder):
         super().__init__(config, model_config, AutoModelForSeq2SeqLM)
         text = self.backbone.config.get_text_config(decoder=True)
         self.size, self.softcap = text.hidden_size, getattr(text, "final_logit_softcapping", None)
+        start = getattr(self.backbone.config, "decoder_start_token_id", None)
+        self.start = [] if start in (None, model_config.bos_token_id) else [start]
         if self.latent_size:
             self.latent_tokens = nn.Linear(self.latent_size, config.latent_slots * self.size)
             if "embedding" in config.inject:
@@ -78,6 +81,16 @@ class Seq2SeqDecoder(BackboneDecoder):
         return self.backbone.get_decoder().get_input_embeddings()
 
     @property
+    def max_tokens(self) -> int | None:
+        """Longest text that it can read, the token before it not counted; None for any."""
+        positions = super().max_tokens
+        return positions and positions - len(self.start)
+
+    def started(self, ids: Tensor) -> Tensor:
+        """The ids behind the token that pretraining started with."""
+        return torch.cat([ids.new_tensor(self.start).expand(len(ids), -1), ids], 1)
+
+    @property
     def softmax_bias(self) -> Tensor | None:
         """(V,) or None; BART keeps it apart from the softmax layer."""
         bias = getattr(self.backbone, "final_logits_bias", None)
@@ -88,8 +101,8 @@ class Seq2SeqDecoder(BackboneDecoder):
         z = torch.zeros_like(z)
         tokens = self.latent_tokens(z).view(len(z), -1, self.size) if self.latent_size else z.new_zeros(2, 1, self.size)
         states = BaseModelOutput(last_hidden_state=tokens)
-        theirs = self.backbone(decoder_input_ids=ids, encoder_outputs=states).logits.float()
-        return theirs, self.logits(self(ids, z).features)
+        theirs = self.backbone(decoder_input_ids=self.started(ids), encoder_outputs=states).logits.float()
+        return theirs[:, len(self.start) :], self.logits(self(ids, z).features)
 
     def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:
         """Reads input ids.
@@ -107,7 +120,8 @@ class Seq2SeqDecoder(BackboneDecoder):
         cache = None
         if state is not None:
             cache = state.cache if past else EncoderDecoderCache(DynamicCache(), DynamicCache())
-        x = self.embedding(self.drop_words(ids))
+        hidden = self.drop_words(ids)
+        x = self.embedding(hidden if past else self.started(hidden))
         tokens = x.new_zeros(len(z), 1, self.size)
         if self.latent_size:
             tokens = self.latent_tokens(z).view(len(z), -1, self.size)
@@ -118,7 +132,7 @@ class Seq2SeqDecoder(BackboneDecoder):
         )
         if state is not None:
             state.cache, state.length = output.past_key_values, past + ids.shape[1]
-        features = output.last_hidden_state
+        features = output.last_hidden_state[:, -ids.shape[1] :]
         if getattr(self.backbone.config, "scale_decoder_outputs", False):
             features = features * self.size**-0.5  # T5 does so where its vectors are tied
         return DecoderOutput(features, state)
