@@ -12,9 +12,12 @@ from safetensors.torch import load_file
 from transformers import set_seed
 
 from tests.contract import disturbed, needs_bfloat16
+from tests.pretrained import DECODERS
 from tests.tiny import tiny_recipe, train_tiny
+from textvae.configuration import TextVAEConfig
 from textvae.encoders.recurrent import RecurrentEncoder
 from textvae.evaluation.likelihood import evaluate_bound
+from textvae.modeling import TextVAEModel
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.run import _model
 from textvae.training.stages import check_stages, predicting, reset, word_counts
@@ -91,6 +94,23 @@ def test_reset(make_model, parts, shared):
         part, rest = name.split(".", 1)
         anew = part in parts and not (rest == "embedding.weight" and part == "decoder" and shared and len(parts) == 1)
         assert torch.equal(value, (fresh.state_dict() if anew else before)[name]), name
+
+
+def test_reset_keeps_word_vectors_in_two_parts_and_by_all_of_their_names():
+    """Of a pretrained decoder, tied to its softmax; or of the decoder beside it, first vectors and changes."""
+    for beside in (None, {"embedding_size": 12, "hidden_size": 8}):
+        encoder = {"kind": "recurrent", "embedding_size": 12 if beside else 16, "share_embeddings": True}
+        architecture = DECODERS["llama"] | {"tie_word_embeddings": True}
+        decoder = {"kind": "pretrained", "name": "none", "architecture": architecture, "beside": beside}
+        config = {"vocab_size": 40, "encoder": encoder, "latent": {"size": 4}, "decoder": decoder}
+        model, fresh = (disturbed(TextVAEModel(TextVAEConfig(**copy.deepcopy(config)))) for _ in range(2))
+        if beside:
+            model.decoder.beside.embedding.begin_from(torch.randn(40, 16))
+        before, tail = model.decoder.shared_embedding.weight.clone(), fresh.decoder.state_dict()
+        reset(model, fresh, ("decoder",))
+        assert torch.equal(model.decoder.shared_embedding.weight, before)
+        others = "beside.layers.0.weight_hh_l0" if beside else "backbone.model.layers.0.mlp.up_proj.weight"
+        assert torch.equal(model.decoder.state_dict()[others], tail[others])
 
 
 def test_reset_of_a_plain_language_model(make_model):

@@ -18,6 +18,7 @@ from textvae.decoders.recurrent import RecurrentDecoder, RecurrentDecoderConfig,
 from textvae.decoders.seen_words import SeenWords
 from textvae.layers.cross_entropy import bent
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
+from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 from textvae.validation import one_line
@@ -33,7 +34,8 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
             before the sentence), embedding (added to every word vector) and output (added before the softmax). None
             is needed where there is something beside it.
         latent_slots: memory slots of each layer, and tokens of the prefix.
-        beside: keys of a recurrent decoder whose logits are added to those of the pretrained one.
+        beside: keys of a recurrent decoder whose logits are added to those of the pretrained one, and whose word
+            vectors begin as those of the pretrained one, to which weight decay draws them back.
     """
 
     beside: RecurrentDecoderConfig | None = None
@@ -220,8 +222,16 @@ class PretrainedDecoder(BackboneDecoder):
         if "output" in self.inject:
             self.output = nn.Linear(self.latent_size, self.width, bias=False)
         self.beside = RecurrentDecoder(config.beside, model_config) if config.beside else None
+        if self.beside is not None:
+            self.beside.embedding = AnchoredEmbedding(model_config.vocab_size, config.beside.embedding_size)
         # Where it is set, what is beside the backbone predicts the text without it: see `Stage`.
         self.alone: SeenWords | None = None
+
+    def load_weights(self, only: set[str] | None = None, **hub) -> None:
+        """As for any pretrained part. Word vectors of the decoder beside it begin from the backbone's."""
+        super().load_weights(only, **hub)
+        if only is None and self.beside is not None:
+            self.beside.embedding.begin_from(self.embedding.weight[: self.beside.embedding.num_embeddings])
 
     def checkpoint(self, **options) -> None:
         """As for any pretrained part; keys and values for z cannot be had then."""

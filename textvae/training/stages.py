@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,8 +138,11 @@ def reset(model: TextVAEModel, fresh: TextVAEModel, parts: tuple[str, ...]) -> N
     for part in [part for part in parts if part in dict(model.named_children())]:
         weights = fresh.get_submodule(part).state_dict()
         if part == "decoder" and shared and "encoder" not in parts:
-            kept = model.decoder.shared_embedding.weight
-            names = {name for name, weight in model.decoder.named_parameters() if weight is kept}
+            table = model.decoder.shared_embedding
+            kept = {id(weight) for weight in chain(table.parameters(), table.buffers())}
+            decoder = model.decoder  # in which a tied table has several names
+            ours = decoder.named_parameters(remove_duplicate=False), decoder.named_buffers(remove_duplicate=False)
+            names = {name for name, weight in chain(*ours) if id(weight) in kept}
             weights = {name: value for name, value in weights.items() if name not in names}
         model.get_submodule(part).load_state_dict(weights, strict=False)
         logger.info("the %s starts anew", part)
