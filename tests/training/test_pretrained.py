@@ -30,6 +30,7 @@ from textvae.data.corpus import Corpus
 from textvae.data.encoding import encode_corpus
 from textvae.encoders.pretrained import PretrainedEncoder
 from textvae.evaluation.likelihood import evaluate_bound
+from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.recipe import make_recipe
 from textvae.tokenization import TokenizerConfig, load_tokenizer, make_tokenizer
 from textvae.training.card import model_card
@@ -304,6 +305,10 @@ def test_text_without_the_backbone_first(pair, texts, tmp_path):
     assert not torch.equal(
         left["decoder.beside.layers.0.weight_hh_l0"], run.vae.model.decoder.beside.layers[0].weight_hh_l0
     )
+    first = left["decoder.beside.embedding.first"]
+    expected = AnchoredEmbedding(*first.shape)
+    expected.begin_from(left["decoder.backbone.model.embed_tokens.weight"][: len(first)])
+    torch.testing.assert_close(first / first.norm(), expected.first / expected.first.norm(), rtol=1e-3, atol=1e-5)
     assert run.vae.model.decoder.alone is None
     model, split = run.vae.model, run.splits["validation"]
     with predicting("text_without_backbone", model, run.splits["train"]):
