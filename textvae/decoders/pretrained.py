@@ -90,13 +90,15 @@ class PretrainedState:
 class BackboneDecoder(PretrainedPart, Decoder):
     """What decoders around a pretrained model share: its vocabulary, its softmax layer, the state.
 
-    A subclass gives `embedding`, `softmax_bias`, `both_logits` and `forward`.
+    A subclass gives `embedding`, `softmax_bias`, `both_logits`, `forward`, and `before`: tokens put before a text.
 
     Args:
         config: its configuration.
         model_config: the TextVAEConfig, where the architecture is noted.
         auto_class: of transformers, by which the model is built.
     """
+
+    before = 0
 
     def __init__(self, config, model_config, auto_class):
         super().__init__(config, model_config)
@@ -118,12 +120,11 @@ class BackboneDecoder(PretrainedPart, Decoder):
 
     @property
     def max_tokens(self) -> int | None:
-        """Longest text that it can read, prefix not counted; None for any."""
+        """Longest text that it can read, what is before it not counted; None for any."""
         positions = getattr(self.backbone.config.get_text_config(decoder=True), "max_position_embeddings", None)
-        prefix = self.latent_size and "prefix" in self.config.inject
         if not positions or positions < 0:  # XLNet has -1
             return None
-        return positions - (self.config.latent_slots if prefix else 0)
+        return positions - self.before
 
     def check_length(self, tokens: int) -> None:
         """Raises ValueError where a text is longer than the model can read."""
@@ -215,6 +216,7 @@ class PretrainedDecoder(BackboneDecoder):
                 raise ValueError(f"{self.refusal} no memory can be made for it: {one_line(error, 120)}") from None
             self.memory = nn.Linear(self.latent_size, self.layers * 2 * slots * self.heads * self.head_size)
         if "prefix" in self.inject:
+            self.before = slots
             self.prefix = nn.Linear(self.latent_size, slots * text.hidden_size)
         if "embedding" in self.inject:
             self.latent_embedding = nn.Linear(self.latent_size, text.hidden_size, bias=False)
@@ -326,13 +328,12 @@ class PretrainedDecoder(BackboneDecoder):
         if "embedding" in self.inject:
             x = x + self.latent_embedding(z)[:, None]
         positions = torch.arange(past, past + ids.shape[1], device=ids.device)
-        slots = self.config.latent_slots if "prefix" in self.inject else 0
-        if slots:
+        if "prefix" in self.inject:
             # The prefix has the positions before those of the sentence.
-            positions = positions + slots
+            positions = positions + self.before
             if not past:
-                x = torch.cat([self.prefix(z).view(len(z), slots, -1).to(x.dtype), x], 1)
-                positions = torch.cat([torch.arange(slots, device=ids.device), positions])
+                x = torch.cat([self.prefix(z).view(len(z), self.before, -1).to(x.dtype), x], 1)
+                positions = torch.cat([torch.arange(self.before, device=ids.device), positions])
         # A right-padded sentence needs no mask: a real token sees only tokens on its left.
         output = self.backbone.base_model(
             inputs_embeds=x, position_ids=positions[None], past_key_values=cache, use_cache=cached

@@ -62,6 +62,7 @@ class Seq2SeqDecoder(BackboneDecoder):
         self.size, self.softcap = text.hidden_size, getattr(text, "final_logit_softcapping", None)
         start = getattr(self.backbone.config, "decoder_start_token_id", None)
         self.start = [] if start in (None, model_config.bos_token_id) else [start]
+        self.before = len(self.start)
         if self.latent_size:
             self.latent_tokens = nn.Linear(self.latent_size, config.latent_slots * self.size)
             if "embedding" in config.inject:
@@ -80,12 +81,6 @@ class Seq2SeqDecoder(BackboneDecoder):
         """The backbone's word vectors."""
         return self.backbone.get_decoder().get_input_embeddings()
 
-    @property
-    def max_tokens(self) -> int | None:
-        """Longest text that it can read, the token before it not counted; None for any."""
-        positions = super().max_tokens
-        return positions and positions - len(self.start)
-
     def started(self, ids: Tensor) -> Tensor:
         """The ids behind the token that pretraining started with."""
         return torch.cat([ids.new_tensor(self.start).expand(len(ids), -1), ids], 1)
@@ -102,7 +97,7 @@ class Seq2SeqDecoder(BackboneDecoder):
         tokens = self.latent_tokens(z).view(len(z), -1, self.size) if self.latent_size else z.new_zeros(2, 1, self.size)
         states = BaseModelOutput(last_hidden_state=tokens)
         theirs = self.backbone(decoder_input_ids=self.started(ids), encoder_outputs=states).logits.float()
-        return theirs[:, len(self.start) :], self.logits(self(ids, z).features)
+        return theirs[:, self.before :], self.logits(self(ids, z).features)
 
     def forward(self, ids: Tensor, z: Tensor, state: PretrainedState | None = None) -> DecoderOutput:
         """Reads input ids.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class AnchoredEmbedding(nn.Module):
     """A table of first vectors, which stay, plus changes, which are trained: weight decay draws to what was first.
 
-    Half of a corpus's words occur a few times. Vectors made from nothing say little of those, or know the few texts by
-    heart; here a rare word keeps a vector that is near those of its kin, and a frequent one goes where it is wanted.
+    Many words of a corpus occur but a few times. Vectors made from nothing say little of those, or know the few texts
+    by heart; here a rare word keeps a vector that is near those of its kin, and a frequent one goes where it is wanted.
 
     Args:
         num_embeddings: V.
