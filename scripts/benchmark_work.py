@@ -47,8 +47,9 @@ PRESETS = {
 }
 
 
-# Weights from two Python packages; see docs/pretrained.md.
+# Weights from two Python packages (docs/pretrained.md), and the ways in which z enters the decoder that are measured.
 PRETRAINED = "minilm-smollm2"
+INJECTIONS = ("memory", "prefix", "embedding", "output", "memory+embedding", "embedding+output")
 
 
 # ---- Text, models, batches ----
@@ -242,10 +243,11 @@ def step_clock(steps: tuple[int, ...]):
     return clock, Clock()
 
 
-def frozen(preset: str) -> dict[str, float]:
-    """A step of `textvae.train` with both pretrained parts frozen, beside the decoder's own work for the same batches.
+def frozen(inject: str) -> dict[str, float]:
+    """A step of `textvae.train` with both pretrained parts frozen and z entering by `inject`, names joined by "+".
 
-    That is its forward pass and the gradient of its input, without anything that has to do with z.
+    Beside it the decoder's own work for the same batches: its forward pass and the gradient of its input, without
+    anything that has to do with z.
     """
     import torch
 
@@ -254,16 +256,14 @@ def frozen(preset: str) -> dict[str, float]:
     from textvae.hardware import autocast, set_up_process
 
     size, count = 32, WARM_UP + STEPS // 2
+    training = {"max_steps": count, "per_device_train_batch_size": size, "eval_strategy": "no", "save_strategy": "no"}
+    training |= {"stages": "null", "ema_decay": 0, "seed": 0, "log_reconstructions": 0}
+    both = {"encoder.train": "none", "encoder.beside": "null", "decoder.train": "none", "decoder.beside": "null"}
+    both["decoder.inject"] = f"[{inject.replace('+', ', ')}]"
     with tempfile.TemporaryDirectory() as folder:
-        budget = {"max_steps": count, "per_device_train_batch_size": size, "eval_strategy": "no", "save_strategy": "no"}
-        overrides = ["training.stages=null", *(f"training.{name}={value}" for name, value in budget.items())]
-        overrides += ["model.encoder.train=none", "model.decoder.train=none", "training.ema_decay=0", "training.seed=0"]
-        overrides += [
-            "model.encoder.beside=null",
-            "model.decoder.beside=null",
-            "model.decoder.inject=[embedding, output]",
-        ]
-        overrides += ["data.validation_size=0.005", "training.log_reconstructions=0", f"output_dir={folder}/run"]
+        overrides = [f"training.{name}={value}" for name, value in training.items()]
+        overrides += [f"model.{name}={value}" for name, value in both.items()]
+        overrides += ["data.validation_size=0.005", f"output_dir={folder}/run"]
         clock, callback = step_clock((WARM_UP, count))
         run = train(load_recipe("headlines_minilm_smollm2", overrides), callbacks=[callback])
     rows = run.splits["train"]

@@ -23,6 +23,7 @@ ALLOWED = {
     "outputs": set(),
     "registry": {"validation"},
     "configuration": {"registry", "validation", "outputs"},
+    "overrides": {"registry", "validation"},
     "weights": {"validation"},
     "layers": BASE | {"weights"},
     "encoders": BASE | {"layers"},

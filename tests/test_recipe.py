@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from textvae.recipe import VERBATIM, Recipe, load_recipe, make_recipe
+from textvae.overrides import VERBATIM
+from textvae.recipe import Recipe, load_recipe, make_recipe
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.section import RANGES
 

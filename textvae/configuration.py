@@ -43,8 +43,8 @@ class LatentConfig(Section):
     """
 
     size: int = Field(32, ge=0)
-    posterior: str | dict[str, Any] = "gaussian"
-    prior: str | dict[str, Any] = "standard"
+    posterior: str | dict[str, Any] = registry.DEFAULT_KINDS["posterior"]
+    prior: str | dict[str, Any] = registry.DEFAULT_KINDS["prior"]
 
     @field_validator("posterior", "prior", mode="before")
     @classmethod
@@ -87,9 +87,9 @@ class TextVAEConfig(PreTrainedConfig):
     model_type = "textvae"
 
     vocab_size: int = 0
-    encoder: dict = field(default_factory=lambda: {"kind": "recurrent"})
+    encoder: dict = field(default_factory=lambda: {"kind": registry.DEFAULT_KINDS["encoder"]})
     latent: dict = field(default_factory=dict)
-    decoder: dict = field(default_factory=lambda: {"kind": "recurrent"})
+    decoder: dict = field(default_factory=lambda: {"kind": registry.DEFAULT_KINDS["decoder"]})
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | None = 2

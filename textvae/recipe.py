@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import glob
 import json
 import os
@@ -16,24 +15,11 @@ from pydantic import Field
 from textvae import registry
 from textvae.configuration import LatentConfig
 from textvae.data.config import DataConfig
+from textvae.overrides import apply
 from textvae.tokenization import TokenizerConfig
 from textvae.validation import Section, one_line, parse_section, suggest
 
 SECTIONS = ("data", "tokenizer", "model", "objective", "training", "generation")
-# What stands after these is taken as it is, and not read as YAML: a column may be called no, a revision 1234567.
-VERBATIM = {
-    *(f"data.{name}" for name in ("source", "config", "split", "revision", "text_column", "label_column")),
-    *(f"model.{side}.{name}" for side in ("encoder", "decoder") for name in ("name", "revision")),
-    *("tokenizer.path", "tokenizer.revision", "training.init_from", "training.run_name", "output_dir"),
-}
-# Parts that are nothing but their kind's.
-DEFAULT_KINDS = {
-    "encoder": "recurrent",
-    "decoder": "recurrent",
-    "posterior": "gaussian",
-    "prior": "standard",
-    "objective": "elbo",
-}
 
 
 class GenerationSection(Section):
@@ -206,7 +192,7 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
     values = dict(values)
     named: set[str] = set()
     for override in overrides:
-        named.add(_apply(values, override, named))
+        named.add(apply(values, override, named))
     output_dir = values.pop("output_dir", None)
     if not isinstance(output_dir, str | Path | None):
         raise ValueError(f"output_dir: {one_line(repr(output_dir), 80)} is not the name of a folder")
@@ -237,54 +223,6 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         generation=parse_section(GenerationSection, section["generation"], "generation"),
         output_dir=Path(output_dir) if output_dir else default_output,
     )
-
-
-def _apply(values: dict[str, Any], override: str, named: set[str]) -> str:
-    """Sets one key, in copies of the mappings on the way to it; returns the key.
-
-    With another kind, a part stands for itself: of what was said before, only what other overrides have `named` stays.
-    """
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ValueError(f"{override!r}: an override reads section.key=value, for instance training.max_steps=500")
-    *path, last = key.split(".")
-    place = values
-    for depth, part in enumerate(path, 1):
-        inner = place.get(part)
-        if isinstance(inner, int | float) and path[:depth] == ["objective", "beta"]:
-            # Short forms give way to what they stand for.
-            inner = {"schedule": "constant", "max": inner}
-        elif isinstance(inner, str) and path[0] == "model":
-            inner = {"kind": inner}
-        if not isinstance(inner, dict | None):
-            raise ValueError(f"{key}: {'.'.join(path[:depth])} is {one_line(repr(inner), 80)}, which has no keys")
-        place[part] = place = dict(inner or {})
-    value = _value(text, key in VERBATIM)
-    family, prefix = (path[-1], ".".join(path)) if path and last == "kind" else (None, "")
-    # A whole part that an override has put there has nothing of the recipe's.
-    if family in DEFAULT_KINDS and place.get("kind", DEFAULT_KINDS[family]) != value and prefix not in named:
-        for name in [name for name in place if not _any_under(f"{prefix}.{name}", named)]:
-            del place[name]
-    place[last] = value
-    return key
-
-
-def _any_under(key: str, named: set[str]) -> bool:
-    """Whether a key, or a key below it, is named."""
-    return any(name == key or name.startswith(f"{key}.") for name in named)
-
-
-def _value(text: str, verbatim: bool) -> Any:
-    if text in ("", "null", "~"):
-        return None
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return text
-    if isinstance(value, str) and text[0] in "\"'":
-        return value
-    # YAML would take a date for more than text, and drop what stands behind a #.
-    return text if verbatim or isinstance(value, str | datetime.date) else value
 
 
 def _data(values: dict[str, Any], named: set[str]) -> DataConfig:
@@ -343,4 +281,4 @@ def _check_objectives(latent: dict[str, Any], objective: dict[str, Any], stages:
 
 
 def _part(family: str, values: Any, where: str) -> dict[str, Any]:
-    return registry.resolve(family, values, where, default=DEFAULT_KINDS[family])
+    return registry.resolve(family, values, where, default=registry.DEFAULT_KINDS[family])

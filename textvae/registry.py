@@ -24,6 +24,14 @@ _PACKAGES = {
     "prior": "textvae.latent",
     "objective": "textvae.objectives",
 }
+# The kind of a part of which nothing is said.
+DEFAULT_KINDS = {
+    "encoder": "recurrent",
+    "decoder": "recurrent",
+    "posterior": "gaussian",
+    "prior": "standard",
+    "objective": "elbo",
+}
 _PARTS: dict[str, dict[str, tuple[type, type[Section]]]] = {family: {} for family in _PACKAGES}
 
 C = TypeVar("C", bound=type)

@@ -33,9 +33,9 @@ from textvae.evaluation.likelihood import evaluate_bound
 from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.recipe import make_recipe
 from textvae.tokenization import TokenizerConfig, load_tokenizer, make_tokenizer
+from textvae.training.building import build_model, load_pretrained
 from textvae.training.card import model_card
 from textvae.training.features import with_summaries
-from textvae.training.run import _load_pretrained, _model
 from textvae.training.stages import predicting
 
 
@@ -258,8 +258,8 @@ def test_training_begins_with_the_pretrained_model(pair, texts, tmp_path, name, 
         pytest.importorskip("peft", reason="the extra lora is not installed")
     recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / name), "train": trained})
     tokenizer = make_tokenizer(recipe.tokenizer, [])
-    model = _model(recipe, tokenizer, load_tokenizer(str(pair / "encoder"), None, "model.encoder.name")).eval()
-    _load_pretrained(model)
+    model = build_model(recipe, tokenizer, load_tokenizer(str(pair / "encoder"), None, "model.encoder.name")).eval()
+    load_pretrained(model)
     base = AutoModelForCausalLM.from_pretrained(pair / name).eval()
     known = base.get_input_embeddings().num_embeddings
     ids = torch.randint(known, (3, 9), generator=torch.Generator().manual_seed(0))

@@ -19,7 +19,7 @@ from textvae.encoders.recurrent import RecurrentEncoder
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.modeling import TextVAEModel
 from textvae.training.arguments import TextVAETrainingArguments
-from textvae.training.run import _model
+from textvae.training.building import build_model
 from textvae.training.stages import check_stages, predicting, reset, word_counts
 
 SETTINGS = ("training.logging_steps=1", "training.eval_steps=3", "training.save_steps=3", "training.ema_decay=0.5")
@@ -138,7 +138,7 @@ def test_words_first_teach_z_and_its_way_to_the_softmax(words_first, corpus_file
     assert distortion[STEPS - 1] < distortion[0] - 0.5 * math.log(8 * 6 * 6)
     recipe = tiny_recipe(corpus_file, words_first.folder, *SETTINGS, OUTPUT, stages(f"{WORDS}, {{max_steps: 3}}"))
     set_seed(recipe.training.get("seed", TextVAETrainingArguments.seed))
-    fresh = _model(recipe, words_first.vae.tokenizer, None)
+    fresh = build_model(recipe, words_first.vae.tokenizer, None)
     first = load_file(words_first.folder / "checkpoints" / "stage-1" / "model.safetensors")
     for name, value in fresh.decoder.state_dict().items():
         assert torch.equal(value, first[f"decoder.{name}"]) is (name not in ("embedding.weight", "output.weight")), name

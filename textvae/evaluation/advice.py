@@ -109,7 +109,7 @@ def more_rate(objective: dict[str, Any], latent: dict[str, Any]) -> list[str]:
     lines = []
     if "concentration" in latent["posterior"]:
         lines = [f"Raise model.latent.posterior.concentration{_now(values, 'model.latent.posterior.concentration')}."]
-    if getattr(posterior, "fixed_width", False):  # its rate is set by that alone
+    if posterior.fixed_width:  # its rate is set by that alone
         return lines
     kind = objective["kind"]
     against = DISCREPANCIES.get(kind)
@@ -141,7 +141,7 @@ def _less_rate(objective: dict[str, Any], latent: dict[str, Any]) -> list[str]:
     """How the posteriors are brought nearer to the prior, with this objective."""
     values = {"objective": objective, "model": {"latent": latent}}
     kind, posterior = objective["kind"], registry.part("posterior", latent["posterior"]["kind"])
-    if getattr(posterior, "fixed_width", False):
+    if posterior.fixed_width:
         key, what = "model.latent.posterior.concentration", "Lower"
     elif kind == "target_rate":
         key, what = "objective.rate", "Lower"

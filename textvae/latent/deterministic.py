@@ -54,6 +54,7 @@ class DeterministicPosterior(nn.Module):
     support = "euclidean"
     has_density = False
     by_dimension = False
+    fixed_width = False
 
     def __init__(self, config: DeterministicConfig, input_size: int, latent_size: int):
         super().__init__()

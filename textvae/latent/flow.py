@@ -191,6 +191,7 @@ class FlowPosterior(nn.Module):
     support = "euclidean"
     has_density = True
     by_dimension = False
+    fixed_width = False
 
     def __init__(self, config: FlowPosteriorConfig, input_size: int, latent_size: int):
         super().__init__()

@@ -97,6 +97,7 @@ class GaussianPosterior(nn.Module):
     support = "euclidean"
     has_density = True
     by_dimension = True
+    fixed_width = False
 
     def __init__(self, config: GaussianConfig, input_size: int, latent_size: int):
         super().__init__()

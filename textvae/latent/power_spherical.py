@@ -132,6 +132,7 @@ class PowerSphericalPosterior(nn.Module):
     support = "sphere"
     has_density = True
     by_dimension = False
+    fixed_width = False
 
     def __init__(self, config: PowerSphericalConfig, input_size: int, latent_size: int):
         super().__init__()

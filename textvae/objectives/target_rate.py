@@ -61,7 +61,7 @@ class TargetRate(Objective):
         """It needs a rate, and one that training can change."""
         if not posterior.has_density:
             return NO_RATE
-        if getattr(posterior, "fixed_width", False) and not prior.learned:
+        if posterior.fixed_width and not prior.learned:
             return "its rate is a constant, which model.latent.posterior.concentration alone sets"
         return None
 

@@ -8,6 +8,8 @@ import torch
 from transformers import TrainingArguments
 
 from textvae.hardware import has_bf16_on_cpu, has_fast_bf16
+from textvae.modeling import TextVAEModel
+from textvae.objectives import Objective
 
 # Arguments of transformers that have no part here, and what has.
 NO_EFFECT = {
@@ -98,3 +100,28 @@ class TextVAETrainingArguments(TrainingArguments):
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"training.ema_decay: {self.ema_decay} is not in [0, 1)")
         super().__post_init__()
+
+    def check(self, model: TextVAEModel, objective: Objective) -> None:
+        """Refuses what does not go with the model or the objective.
+
+        Raises:
+            ValueError: with the key and what to do.
+        """
+        if self.aggressive and model.config.latent_size and not model.posterior.has_density:
+            raise ValueError("training.aggressive: true needs a posterior with a density; this model's has none")
+        if self.aggressive and model.config.latent_size and self.eval_strategy == "no":
+            raise ValueError(
+                "training.aggressive: true ends when mutual information on validation no longer rises, which "
+                "training.eval_strategy: no never looks at; set it to steps"
+            )
+        if self.tokens_per_batch and (self.world_size > 1 or self.aggressive):
+            what = "training.aggressive" if self.aggressive else "several processes"
+            raise ValueError(f"training.tokens_per_batch: not with {what}; set per_device_train_batch_size instead")
+        first = model.decoder.config.word_dropout
+        if self.final_word_dropout is not None and self.final_word_dropout >= first:
+            raise ValueError(
+                f"training.final_word_dropout: {self.final_word_dropout} is no less than model.decoder.word_dropout, "
+                f"{first}, from which it falls"
+            )
+        if self.fp16 and any(parameter.requires_grad for parameter in objective.parameters()):
+            raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset, DatasetDict
-from safetensors.torch import load_file
-from transformers import AutoTokenizer, GenerationConfig, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from textvae import registry
-from textvae.configuration import TextVAEConfig
 from textvae.data.corpus import Corpus, load_corpus, text_batches
-from textvae.data.encoding import encode_corpus, kept_tokenizer, text_lengths
+from textvae.data.encoding import encode_corpus
 from textvae.evaluation.doctor import examine
 from textvae.evaluation.report import evaluate_split, write_json
 from textvae.evaluation.text import set_apart
@@ -29,8 +26,15 @@ from textvae.hardware import set_up_process
 from textvae.inference.text_vae import CARD, TextVAE
 from textvae.modeling import TextVAEModel
 from textvae.recipe import Recipe
-from textvae.tokenization import load_tokenizer
 from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
+from textvae.training.building import (
+    build_encoder_tokenizer,
+    build_model,
+    build_tokenizer,
+    check_positions,
+    init_from,
+    load_pretrained,
+)
 from textvae.training.card import model_card
 from textvae.training.features import with_summaries
 from textvae.training.folder import (
@@ -48,7 +52,6 @@ from textvae.training.folder import (
 from textvae.training.page import report_page
 from textvae.training.stages import PAST_DECODER, WEIGHTS, Stage, predicting, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
-from textvae.validation import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -113,23 +116,23 @@ def train(
     args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     corpus = load_corpus(recipe.data)
     _check_size(recipe, corpus.splits["train"], args)
-    tokenizer = _tokenizer(recipe, corpus, folder if goes_on else None)
-    encoder_tokenizer = _encoder_tokenizer(recipe)
+    tokenizer = build_tokenizer(recipe, corpus, folder if goes_on else None)
+    encoder_tokenizer = build_encoder_tokenizer(recipe)
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
     logger.info("training on %s, matrix products in %s (training.bf16)", args.device, precision)
     set_seed(args.seed)
-    model = _model(recipe, tokenizer, encoder_tokenizer)
-    _load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
+    model = build_model(recipe, tokenizer, encoder_tokenizer)
+    load_pretrained(model)  # of a resumed run as well: a checkpoint may lack what is not trained
     recipe = with_fingerprints(recipe, model.config)
     if args.init_from:  # of a resumed run as well: what a fixed encoder makes of the texts is computed before loading
-        _init_from(model, Path(args.init_from))
+        init_from(model, Path(args.init_from))
     if args.activation_checkpointing:
         model.activation_checkpointing_enable()  # the trainer does it again, with its options; here it may be refused
     if encoder_tokenizer is not None and (most := model.encoder.reads_at_most):
         encoder_tokenizer.model_max_length = min(encoder_tokenizer.model_max_length, most)
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
-    _check_positions(model, splits)
+    check_positions(model, splits)
     if not recipe.data.noise.is_on:
         splits = with_summaries(splits, model, args.device, args.bf16)
     for name, why in NO_EFFECT.items():
@@ -204,16 +207,9 @@ def _begin_stage(recipe: Recipe, stage: Stage, number: int, model: TextVAEModel,
     """Seeds a later stage, so that it is the same whether the one before has just ended or ended in another process."""
     set_seed(recipe.training.get("seed", TextVAETrainingArguments.seed) + number - 1)
     if stage.reset:
-        fresh = _model(recipe, tokenizer, encoder_tokenizer)
-        _load_pretrained(fresh)
+        fresh = build_model(recipe, tokenizer, encoder_tokenizer)
+        load_pretrained(fresh)
         reset(model, fresh, stage.reset)
-
-
-def _load_pretrained(model: TextVAEModel) -> None:
-    """Gives pretrained parts their weights."""
-    for part in model.children():
-        if hasattr(part, "load_weights"):
-            part.load_weights()
 
 
 def _shifted(rows: list[dict[str, Any]], before: list[dict[str, Any]], number: int) -> list[dict[str, Any]]:
@@ -252,102 +248,3 @@ def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) 
             f"{recipe.data.source}: {len(train)} training texts are fewer than one batch of {args.train_batch_size}: "
             "lower training.per_device_train_batch_size"
         )
-
-
-def _check_positions(model: TextVAEModel, splits: DatasetDict) -> None:
-    """Refuses texts that are longer than a part can read."""
-    for side, part in model.named_children():
-        most = getattr(part, "max_tokens", None)
-        for name, split in splits.items() if most else ():
-            # A decoder does not read the end of the text, an encoder does.
-            longest = int(text_lengths(split).max()) + (side == "encoder")
-            if longest > most:
-                raise ValueError(
-                    f"model.{side}: it reads at most {most} tokens, and a {name} text has {longest}; leave such texts "
-                    "out, or take one that reads more (of transformers written here: positions: rotary)"
-                )
-
-
-def _tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
-    source = resumed or recipe.training.get("init_from")
-    if source:
-        if not (Path(source) / "tokenizer.json").is_file():
-            raise ValueError(f"training.init_from: {source} is not a run: it has no tokenizer.json")
-        if not resumed:
-            corpus.note(f"tokenizer and first weights come from {source}")
-        return AutoTokenizer.from_pretrained(source)
-    return kept_tokenizer(recipe.tokenizer, corpus.splits["train"])
-
-
-def _encoder_tokenizer(recipe: Recipe):
-    """That of a pretrained encoder; None where the encoder reads the decoder's ids."""
-    encoder = recipe.model["encoder"]
-    if "name" not in encoder or not recipe.model["latent"]["size"]:
-        return None
-    return load_tokenizer(encoder["name"], encoder["revision"], "model.encoder.name")
-
-
-def _model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos", "unk", "mask")}
-    if encoder_tokenizer is not None:
-        # Padding is masked, so any id will do where there is none for it.
-        ids["encoder_pad_token_id"] = encoder_tokenizer.pad_token_id or 0
-    config = TextVAEConfig(vocab_size=max(tokenizer.get_vocab().values()) + 1, **recipe.model, **ids)
-    try:
-        model = TextVAEModel(config)
-    except (RuntimeError, MemoryError) as error:
-        raise ValueError(f"model: cannot be made, it may be too large for this machine: {one_line(error)}") from None
-    if encoder_tokenizer is not None:
-        _check_ids(model, encoder_tokenizer)
-    # transformers refuses to save what only sampling reads with a configuration that does not sample.
-    unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}
-    values = recipe.generation.model_dump(exclude_none=True, exclude=unused)
-    model.generation_config = GenerationConfig(**{**model.generation_config.to_diff_dict(), **values})
-    return model
-
-
-def _check_ids(model: TextVAEModel, encoder_tokenizer) -> None:
-    """Refuses an encoder with fewer word vectors than its tokenizer has words; padding, which is masked, needs none."""
-    known = model.encoder.vocabulary_size
-    if model.config.encoder_pad_token_id >= known:
-        model.config.encoder_pad_token_id = 0
-    special = set(encoder_tokenizer.all_special_ids) - set(encoder_tokenizer("")["input_ids"])
-    most = max(set(encoder_tokenizer.get_vocab().values()) - special)
-    if most >= known:
-        raise ValueError(
-            f"model.encoder.name: its tokenizer has ids up to {most}, but the model only {known} word vectors"
-        )
-
-
-def _init_from(model: TextVAEModel, run: Path) -> None:
-    """Takes over weights of the same name and shape and says which parts start anew."""
-    file = run / "model.safetensors"
-    if not file.is_file():
-        raise ValueError(f"training.init_from: {run} is not a finished run: it has no model.safetensors")
-    own, given = model.state_dict(), load_file(file)
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    for side in ("encoder", "decoder"):
-        theirs, ours = config[side].get("fingerprint"), getattr(model.config, side).get("fingerprint")
-        if theirs and ours and theirs != ours:
-            raise ValueError(
-                f"training.init_from: {run} rests on other weights of its {side} than those of {config[side]['name']} "
-                "now"
-            )
-    left_out = model.left_out
-    for name in sorted(left_out & given.keys()):
-        if not torch.equal(own[name], given[name]):
-            part = name.split(".")[0]
-            raise ValueError(
-                f"model.{part}.save_base: false is not allowed with training.init_from: {run} has changed {name}, "
-                "which would then be read from where it was pretrained"
-            )
-    fitting = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
-    if not fitting:
-        raise ValueError(f"training.init_from: no part of {run} has the shape of this model")
-    model.load_state_dict(fitting, strict=False)
-    places = {own[name].data_ptr() for name in fitting}  # tied weights have several names
-    fresh = sorted(name for name in own if own[name].data_ptr() not in places and name not in left_out)
-    logger.info("%d of %d tensors come from %s", len(fitting), len(own), run)
-    if fresh:
-        more = f" and {len(fresh) - 8} more" if len(fresh) > 8 else ""  # of a pretrained model hundreds
-        logger.warning("these parts are not taken from there: %s%s", ", ".join(fresh[:8]), more)

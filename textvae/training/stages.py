@@ -60,7 +60,9 @@ class Stage(Section):
     @field_validator("objective", mode="before")
     @classmethod
     def _known(cls, value: Any) -> dict[str, Any] | None:
-        return None if value is None else registry.resolve("objective", value, "objective", default="elbo")
+        if value is None:
+            return None
+        return registry.resolve("objective", value, "objective", default=registry.DEFAULT_KINDS["objective"])
 
 
 def check_stages(stages: list[dict[str, Any]], model: dict[str, Any]) -> None:

@@ -83,22 +83,7 @@ class TextVAETrainer(Trainer):
         self.encoder_tokenizer = encoder_tokenizer
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
-        if args.aggressive and model.config.latent_size and not model.posterior.has_density:
-            raise ValueError("training.aggressive: true needs a posterior with a density; this model's has none")
-        if args.aggressive and model.config.latent_size and args.eval_strategy == "no":
-            raise ValueError(
-                "training.aggressive: true ends when mutual information on validation no longer rises, which "
-                "training.eval_strategy: no never looks at; set it to steps"
-            )
-        if args.tokens_per_batch and (args.world_size > 1 or args.aggressive):
-            what = "training.aggressive" if args.aggressive else "several processes"
-            raise ValueError(f"training.tokens_per_batch: not with {what}; set per_device_train_batch_size instead")
-        first = model.decoder.config.word_dropout
-        if args.final_word_dropout is not None and args.final_word_dropout >= first:
-            raise ValueError(
-                f"training.final_word_dropout: {args.final_word_dropout} is no less than model.decoder.word_dropout, "
-                f"{first}, from which it falls"
-            )
+        args.check(model, objective)
         trained_on, waiting = pretrained_weights(model), getattr(model.decoder, "alone", None)  # for a later stage
         for key in ("pretrained_learning_rate", "pretrained_weight_decay"):
             if getattr(args, key) is not None and not (trained_on or waiting):
@@ -106,8 +91,6 @@ class TextVAETrainer(Trainer):
         decay = args.pretrained_weight_decay
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
-        if trains_objective and args.fp16:
-            raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
         self.objective_optimizer = ObjectiveOptimizer(self.objective, self.accelerator) if trains_objective else None
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
