@@ -1,5 +1,7 @@
 """Tiny random models of the families that pretrained parts come from."""
 
+import copy
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -85,6 +87,10 @@ CLIP = {"model_type": "clip", "text_config": COMMON, "vision_config": {**COMMON,
 MAMBA = {"model_type": "mamba", "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "vocab_size": 40}
 
 
+# Whose checkpoints hold a softmax layer beside the word vectors to which the architecture ties it.
+UNTIED = ("t5-untied", "mt5", "llama-untied")
+
+
 def make_pair(folder, texts):
     """Fills a folder with models, each in one of its own with a tokenizer; that of decoders knows no padding."""
     words = sorted({word for text in texts for word in text.split()})
@@ -108,6 +114,9 @@ def make_pair(folder, texts):
         ("gemma2", AutoModelForCausalLM, DECODERS["gemma2"], decoder_tokenizer),
         ("t5", AutoModelForSeq2SeqLM, SEQ2SEQ["t5"], decoder_tokenizer),
         ("bart", AutoModelForSeq2SeqLM, SEQ2SEQ["bart"], decoder_tokenizer),
+        ("t5-untied", AutoModelForSeq2SeqLM, SEQ2SEQ["t5-untied"], decoder_tokenizer),
+        ("mt5", AutoModelForSeq2SeqLM, SEQ2SEQ["mt5"], decoder_tokenizer),
+        ("llama-untied", AutoModelForCausalLM, DECODERS["llama"] | tied, decoder_tokenizer),
         ("bert", AutoModelForCausalLM, ENCODERS["bert"], decoder_tokenizer),
         ("granite", AutoModelForCausalLM, GRANITE, decoder_tokenizer),
         ("mamba", AutoModelForCausalLM, MAMBA, decoder_tokenizer),
@@ -116,7 +125,12 @@ def make_pair(folder, texts):
         ("causal", AutoModel, DECODERS["llama"], encoder_tokenizer),
     ):
         config = weights.configuration(architecture | {"vocab_size": len(tokenizer)})
-        loader.from_config(config).save_pretrained(folder / name)
+        model = loader.from_config(config)
+        if name in UNTIED:  # two tensors where the architecture says one
+            model.set_output_embeddings(copy.deepcopy(model.get_output_embeddings()))
+            model.all_tied_weights_keys.pop("lm_head.weight")
+            torch.nn.init.normal_(model.get_output_embeddings().weight)
+        model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     return folder
 

@@ -246,7 +246,8 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         Args:
             input_ids: (B,T), from bos to eos, padded on the right; in decoding, the tokens not read yet.
             attention_mask: (B,T).
-            encoder_input_ids: (B,T'), what the encoder reads; `input_ids` when None.
+            encoder_input_ids: (B,T'), what the encoder reads; `input_ids` when None, which an encoder with a tokenizer
+                of its own cannot read.
             encoder_attention_mask: (B,T').
             encoder_summary: (B,H), what the encoder makes of them, where that is known already.
             z: (B,D); asks for logits.
@@ -257,6 +258,9 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
 
         Returns:
             q, z, log_q, log_p, distortion, rate, rate_per_dimension and sample_prior; or logits and past_key_values.
+
+        Raises:
+            ValueError: the encoder's ids are missing.
         """
         if z is not None:
             decoded = self.decoder(input_ids, z, past_key_values)
@@ -269,6 +273,8 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             distortion = self.distortion(input_ids, attention_mask, z)
             return TextVAEOutput(z=z, log_q=nothing, log_p=nothing, distortion=distortion, rate=nothing[0])
         if encoder_input_ids is None:
+            if self.config.encoder_pad_token_id is not None and encoder_summary is None:
+                raise ValueError("encoder_input_ids are missing: this model's encoder reads other ids than its decoder")
             encoder_input_ids, encoder_attention_mask = input_ids, attention_mask
         if encoder_attention_mask is None:
             encoder_attention_mask = torch.ones_like(encoder_input_ids)

@@ -130,6 +130,20 @@ def copy_weights(target: PreTrainedModel, source: PreTrainedModel, where: str, o
         weight[tuple(map(slice, theirs.shape))].copy_(theirs)
 
 
+def untied(target: PreTrainedModel, source: PreTrainedModel) -> set[str]:
+    """Names of weights that are tied to others in one model and differ from them in another.
+
+    transformers ties by the family, and leaves alone what a checkpoint holds twice with different values.
+
+    Args:
+        target: as its architecture makes it.
+        source: of the same architecture, with the weights of a checkpoint.
+    """
+    given = source.state_dict()
+    pairs = [(one, other) for one, other in target.all_tied_weights_keys.items() if {one, other} <= given.keys()]
+    return {one for one, other in pairs if not torch.equal(given[one], given[other])}
+
+
 def fingerprint(model: nn.Module, without: set[str] = frozenset()) -> str:
     """What tells a model's weights from others: a hash of all values.
 

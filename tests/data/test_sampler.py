@@ -130,3 +130,22 @@ def test_batches_by_tokens_depend_on_seed_and_epoch_alone():
     numbered = TokenBatches(lengths, 100, 0, numbered=True)
     numbered.set_epoch(1)
     assert list(numbered) == [[row + 500 for row in batch] for batch in second]
+
+
+def test_epochs_of_batches_by_tokens_have_one_length_and_lose_nothing():
+    """Passes over the corpus differ in length; one begins where in an epoch the one before it has ended."""
+    lengths = np.random.default_rng(0).integers(1, 40, 5000)
+    sampler = TokenBatches(lengths, 100, 0, numbered=True)
+    rows, batches_of_pass = [], set()
+    for epoch in range(6):
+        sampler.set_epoch(epoch)
+        epoch_of_it = list(sampler)
+        assert len(epoch_of_it) == len(sampler)
+        rows += itertools.chain.from_iterable(epoch_of_it)
+        batches_of_pass.add(len(sampler._plan(epoch)[1]))
+        alone = TokenBatches(lengths, 100, 0, numbered=True)  # as in a process that goes on here
+        alone.set_epoch(epoch)
+        assert list(alone) == epoch_of_it
+    assert len(batches_of_pass) > 1
+    whole = [row for row in rows if row < 5 * len(lengths)]
+    assert sorted(whole) == list(range(5 * len(lengths)))

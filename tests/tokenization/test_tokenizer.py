@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoTokenizer,
     BertTokenizerFast,
@@ -188,8 +188,7 @@ def pretrained(make: str, texts: list[str]) -> PreTrainedTokenizerFast:
         "gpt2": ["<|endoftext|>"],
         "bare": [],
         "shared": ["<s>", "</s>", "<unk>"],
-        "t5": ["<pad>", "</s>", "<unk>"],
-    }[make]
+    }.get(make, ["<pad>", "</s>", "<unk>"])
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(
         texts,
@@ -198,8 +197,10 @@ def pretrained(make: str, texts: list[str]) -> PreTrainedTokenizerFast:
     if make == "gpt2":
         return GPT2TokenizerFast(tokenizer_object=backend)
     roles = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>"}
-    if make == "t5":
+    if make in ("t5", "olmo"):
         roles = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    if make == "t5":
+        backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, **({} if make == "bare" else roles))
 
 
@@ -211,6 +212,7 @@ def pretrained(make: str, texts: list[str]) -> PreTrainedTokenizerFast:
         ("bare", "<bos>", "<eos>", "<pad>", "<unk>", 4),
         ("shared", "<s>", "</s>", "<pad>", "<unk>", 1),
         ("t5", "<pad>", "</s>", "</s>", "<unk>", 0),  # whose decoder starts with padding
+        ("olmo", "</s>", "</s>", "<pad>", "<unk>", 0),  # whose padding the model has never read
     ],
 )
 def test_pretrained(make, bos, eos, pad, unk, new, texts, tmp_path):
@@ -259,8 +261,9 @@ def test_classes_with_a_template_of_their_own(make, texts, tmp_path):
 
 @pytest.mark.parametrize(
     "files",
-    [{}, {"tokenizer.json": "{"}, {"tokenizer.json": "{}"}, {"config.json": '{"model_type": "canine"}'}],
-    ids=["empty", "broken", "hollow", "slow"],
+    [{}, {"tokenizer.json": "{"}, {"tokenizer.json": "{}"}]
+    + [{"config.json": json.dumps({"model_type": family})} for family in ("canine", "gpt2", "bert", "t5", "llama")],
+    ids=["empty", "broken", "hollow", "slow", "GPT-2's", "BERT's", "T5's", "Llama's"],
 )
 def test_a_folder_without_a_tokenizer(files, tmp_path):
     for name, content in files.items():

@@ -11,19 +11,21 @@ import torch
 import yaml
 from datasets import Dataset, DatasetDict
 from huggingface_hub import HfApi, ModelCard, constants
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     BertTokenizer,
     TrainerCallback,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutput
 
-from tests.pretrained import DECODERS, SEQ2SEQ, make_pair, recipe_of
+from tests.pretrained import DECODERS, SEQ2SEQ, UNTIED, make_pair, recipe_of
 from textvae import TextVAE, train, weights
 from textvae.data.collator import Collator
 from textvae.data.corpus import Corpus
@@ -91,12 +93,14 @@ def test_without_the_base_weights(pair, texts, tmp_path):
     """What is not trained is not saved, and comes from where it came from."""
     decoder = {"save_base": False, "train": "last", "last_layers": 1}
     run = train(recipe_of(pair, tmp_path, texts, encoder={"save_base": False}, decoder=decoder))
-    saved = load_file(run.folder / "model.safetensors")
-    assert not any(name.startswith("encoder.backbone.") for name in saved)
-    assert {name for name in saved if ".layers.0." in name} == set()
-    assert any(".layers.1." in name for name in saved)
-    # The tokenizer lacked padding and unk: a vocabulary that has grown is saved, though not trained.
-    assert "decoder.backbone.model.embed_tokens.weight" in saved
+    files = sorted(run.folder.rglob("model.safetensors"))
+    assert len(files) == 3  # of the run, of its best and its last checkpoint
+    for saved in map(load_file, files):
+        assert not any(name.startswith("encoder.backbone.") for name in saved)
+        assert {name for name in saved if ".layers.0." in name} == set()
+        assert any(".layers.1." in name for name in saved)
+        # The tokenizer lacked padding and unk: a vocabulary that has grown is saved, though not trained.
+        assert "decoder.backbone.model.embed_tokens.weight" in saved
     again = TextVAE.from_pretrained(run.folder)
     torch.testing.assert_close(again.encode(texts[:5]), run.vae.encode(texts[:5]))
     assert again.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
@@ -251,20 +255,35 @@ def test_no_code_of_others_is_asked_for(pair, texts, tmp_path, monkeypatch):
     assert "auto_map" not in run.vae.model.config.decoder["architecture"]
 
 
-@pytest.mark.parametrize(("name", "trained"), [("llama", "lora"), ("gpt2", "lora"), ("gpt2", "none")])
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [("llama", "lora"), ("gpt2", "lora"), ("gpt2", "none"), ("t5", "none"), ("bart", "none")]
+    + [(name, trained) for name in UNTIED for trained in ("all", "none", "lora")],
+)
 def test_training_begins_with_the_pretrained_model(pair, texts, tmp_path, name, trained):
-    """Low-rank additions add nothing yet, and special tokens that the vocabulary has grown by are unlikely."""
+    """Low-rank additions add nothing yet, and special tokens that the vocabulary has grown by are unlikely.
+
+    And what a checkpoint holds apart stays apart, whatever its architecture ties.
+    """
     if trained == "lora":
         pytest.importorskip("peft", reason="the extra lora is not installed")
-    recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / name), "train": trained})
+    kind = {"kind": "seq2seq"} if name in SEQ2SEQ else {}
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / name), "train": trained} | kind)
     tokenizer = make_tokenizer(recipe.tokenizer, [])
     model = build_model(recipe, tokenizer, load_tokenizer(str(pair / "encoder"), None, "model.encoder.name")).eval()
     load_pretrained(model)
-    base = AutoModelForCausalLM.from_pretrained(pair / name).eval()
+    loader = AutoModelForSeq2SeqLM if kind else AutoModelForCausalLM
+    base = loader.from_pretrained(pair / name).eval()
+    apart = base.get_output_embeddings().weight is not base.get_input_embeddings().weight
+    assert apart == (name in UNTIED)
     known = base.get_input_embeddings().num_embeddings
     ids = torch.randint(known, (3, 9), generator=torch.Generator().manual_seed(0))
+    states = torch.randn(3, 4, 16, generator=torch.Generator().manual_seed(1))
+    inputs = {"input_ids": ids}
+    if kind:
+        inputs = {"decoder_input_ids": ids, "encoder_outputs": BaseModelOutput(last_hidden_state=states)}
     with torch.no_grad():
-        ours, theirs = model.decoder.backbone(input_ids=ids).logits, base(input_ids=ids).logits
+        ours, theirs = model.decoder.backbone(**inputs).logits, base(**inputs).logits
     assert ours.shape[-1] == len(tokenizer) > known
     torch.testing.assert_close(ours[..., :known], theirs)
     # A word whose vector is the mean of all has at most the mean of their probabilities (Jensen).
@@ -349,6 +368,47 @@ def test_what_the_encoder_does_not_read_is_told(pair, texts):
     assert corpus.notices == ["train: 2 texts reach the encoder's limit of 5 tokens; it reads no more of them"]
 
 
+def test_an_encoder_whose_tokenizer_ends_no_text_reads_a_beginning(pair, texts):
+    """The last piece of a long text is no end: nothing is put behind the cut."""
+    tokenizer = make_tokenizer(TokenizerConfig(kind="char"), texts)
+    encoder_tokenizer = load_tokenizer(str(pair / "llama"), None, "model.encoder.name")
+    corpus = Corpus(DatasetDict(train=Dataset.from_dict({"text": ["the dog sees the cat"]})))
+    whole = encoder_tokenizer("the dog sees the cat")["input_ids"]
+    assert len(whole) > 4
+    encoder_tokenizer.model_max_length = 4
+    rows = encode_corpus(corpus, tokenizer, None, "truncate", encoder_tokenizer)["train"]
+    assert rows["encoder_ids"][0] == whole[:4]
+
+
+def test_the_encoders_ids_are_asked_for(run, texts):
+    ids = torch.tensor([run.vae.tokenizer(texts[0])["input_ids"]])
+    with pytest.raises(ValueError, match="encoder_input_ids are missing"):
+        run.vae.model(ids)
+
+
+@pytest.mark.parametrize("error", [TypeError("a size is None"), NotImplementedError("not yet"), AssertionError()])
+def test_a_model_that_cannot_be_built_is_one_line(pair, texts, tmp_path, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_config", fails)
+    with pytest.raises(ValueError, match=r"model\.decoder\.name: .* is of no supported family") as raised:
+        train(recipe_of(pair, tmp_path, texts))
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_takes_no_low_rank_additions_is_one_line(pair, texts, tmp_path, monkeypatch):
+    peft = pytest.importorskip("peft", reason="the extra lora is not installed")
+
+    def fails(*_, **__):
+        raise ValueError("no layer of a kind that it knows")
+
+    monkeypatch.setattr(peft, "inject_adapter_in_model", fails)
+    with pytest.raises(ValueError, match=r"^model\.decoder\.train: no lora for this model: no layer of .*; take all"):
+        train(recipe_of(pair, tmp_path, texts, decoder={"train": "lora"}))
+
+
 def test_a_folder_with_a_gguf_file(tmp_path):
     (tmp_path / "model.gguf").touch()
     found = weights.locate(str(tmp_path), None, "model.decoder.name")
@@ -379,8 +439,8 @@ def test_lora(pair, texts, tmp_path):
             r"model\.encoder\.name: the Python package no-such-package is not",
         ),
         ("encoder", {"name": "package:no.such"}, r"model\.encoder\.name: the Python package no\.such is not"),
-        ("decoder", {"name": "package:json"}, r"tokenizer\.path: the Python package json carries no model"),
-        ("decoder", {"name": "/no/such/folder"}, r"tokenizer\.path: cannot load /no/such/folder"),
+        ("decoder", {"name": "package:json"}, r"model\.decoder\.name: the Python package json carries no model"),
+        ("decoder", {"name": "/no/such/folder"}, r"model\.decoder\.name: cannot load /no/such/folder"),
     ],
 )
 def test_a_missing_model_is_one_line(pair, texts, tmp_path, side, values, message):
@@ -418,14 +478,16 @@ def test_additions_of_low_rank_are_new(pair, texts, tmp_path):
 
 
 @pytest.mark.parametrize("train_what", ["all", "none"])
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "t5", "bart"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2", "t5", "bart", *UNTIED])
 def test_a_run_of_each_family(pair, texts, tmp_path, family, train_what):
-    """From its folder to a run that is loaded again, also where vocabulary and softmax layer are one tensor."""
+    """From its folder to a run that is loaded again, whether vocabulary and softmax layer are one tensor or two."""
     kind = {"kind": "seq2seq"} if family in SEQ2SEQ else {"inject": ["memory", "prefix", "embedding", "output"]}
     recipe = recipe_of(pair, tmp_path, texts, decoder={"name": str(pair / family), "train": train_what} | kind)
     run = train(recipe)
     again = TextVAE.from_pretrained(run.folder)
     assert again.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
+    for name, value in run.vae.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
     beams = {"num_beams": 3, "num_return_sequences": 2, "do_sample": False, "max_new_tokens": 6}
     z = run.vae.encode(texts[:3])
     assert again.decode(z, **beams) == run.vae.decode(z, **beams)
@@ -492,6 +554,30 @@ def test_resuming_has_the_pretrained_weights(pair, texts, tmp_path, run, save_ba
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
 
 
+def test_resuming_holds_on_to_what_a_stage_began_with(pair, texts, tmp_path):
+    """Pretrained weights that a stage resets are drawn back to those, not to where the stage before left them."""
+
+    class StopInLast(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == 3 and not args.output_dir.endswith("stage-1"):
+                raise KeyboardInterrupt
+
+    def recipe(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        made = recipe_of(pair, tmp_path / name, texts, decoder={"train": "all"})
+        del made.training["max_steps"]
+        made.training |= {"pretrained_weight_decay": 50.0, "learning_rate": 1e-2, "lr_scheduler_type": "constant"}
+        made.training["stages"] = [{"max_steps": 3}, {"max_steps": 4, "reset": ["decoder"]}]
+        return made
+
+    whole = train(recipe("whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe("broken"), callbacks=[StopInLast()])
+    resumed = train(recipe("broken"), resume=True)
+    for (name, a), b in zip(whole.vae.model.state_dict().items(), resumed.vae.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=name)
+
+
 def test_init_from_a_run_without_the_base_weights(pair, texts, tmp_path):
     (tmp_path / "second").mkdir()
     first = train(recipe_of(pair, tmp_path, texts, encoder={"save_base": False}))
@@ -531,6 +617,26 @@ def test_training_does_not_run_a_frozen_encoder_again(pair, texts, tmp_path, mon
     assert not any(passes)
 
 
+def test_another_run_reads_them_from_disk(pair, texts, tmp_path, run, monkeypatch):
+    """Whatever is beside the encoder, and whatever seed what is new begins with."""
+    bare = tmp_path / "encoder"
+    shutil.copytree(pair / "encoder", bare)
+    saved = load_file(bare / "model.safetensors")  # without what pools for a task, as many encoders come
+    save_file({name: weight for name, weight in saved.items() if "pooler" not in name}, bare / "model.safetensors")
+
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"name": str(bare)})
+
+    def again(seed, **encoder):
+        model = recipe.model | {"encoder": recipe.model["encoder"] | encoder}
+        training, folder = recipe.training | {"seed": seed}, tmp_path / str(seed)
+        return train(dataclasses.replace(recipe, model=model, training=training, output_dir=folder))
+
+    first = again(1)
+    monkeypatch.setattr("textvae.training.features.length_sorted_batches", lambda *_: pytest.fail("encoded again"))
+    second = again(2, beside={"embedding_size": 8, "hidden_size": 6})
+    assert first.splits["train"]["summary"][:5] == second.splits["train"]["summary"][:5]
+
+
 def test_training_with_and_without_kept_summaries_is_the_same(pair, texts, tmp_path, monkeypatch, run):
     monkeypatch.setattr("textvae.training.run.with_summaries", lambda splits, *_: splits)
     without = train(recipe_of(pair, tmp_path, texts))
@@ -565,9 +671,12 @@ def test_other_weights_are_other_summaries(run):
 
 
 @pytest.mark.parametrize("decoder_train", ["all", "none"])
-def test_checkpointing_gives_the_same_gradients(pair, texts, tmp_path, decoder_train):
-    inject = {"inject": ["prefix", "embedding"], "train": decoder_train}
-    recipe = recipe_of(pair, tmp_path, texts, encoder={"train": "all"}, decoder=inject)
+@pytest.mark.parametrize("family", ["llama", "gpt2", "t5", "bart"])
+def test_checkpointing_gives_the_same_gradients(pair, texts, tmp_path, family, decoder_train):
+    """And a frozen decoder has no dropout, though its layers are in training then."""
+    kind = {"kind": "seq2seq"} if family in SEQ2SEQ else {"inject": ["prefix", "embedding"]}
+    decoder = {"name": str(pair / family), "train": decoder_train} | kind
+    recipe = recipe_of(pair, tmp_path, texts, encoder={"train": "all"}, decoder=decoder)
     run = train(recipe)
     model, rows = run.vae.model, run.splits["train"].select(range(6))
     model.encoder.backbone.config.hidden_dropout_prob = 0.0
@@ -576,9 +685,13 @@ def test_checkpointing_gives_the_same_gradients(pair, texts, tmp_path, decoder_t
     def gradients():
         model.zero_grad()
         model.train()
-        for module in model.modules():
+        trained = model.encoder if decoder_train == "none" else model
+        for module in trained.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
+            for name in ("dropout", "activation_dropout", "attention_dropout"):  # BART's
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
         output = model(**batch, generator=torch.Generator().manual_seed(0))
         (output.distortion.mean() + output.rate.mean()).backward()
         return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

@@ -61,10 +61,16 @@ def encode_corpus(
     return splits
 
 
-def kept_tokenizer(config: TokenizerConfig, train: Dataset):
-    """The tokenizer of a recipe. One that is trained here is kept on disk, and found there for the same texts."""
+def kept_tokenizer(config: TokenizerConfig, train: Dataset, where: str = "tokenizer.path"):
+    """The tokenizer of a recipe. One that is trained here is kept on disk, and found there for the same texts.
+
+    Args:
+        config: what kind.
+        train: rows with `text`.
+        where: dotted path in the recipe of the name of a pretrained one, for messages.
+    """
     if config.path:
-        return make_tokenizer(config, [])
+        return make_tokenizer(config, [], where)
     code = [file.read_bytes() for file in sorted(Path(special.__file__).parent.glob("*.py"))]
     made_by = [code, *(package.__version__ for package in (tokenizers, transformers, sentencepiece))]
 
@@ -116,13 +122,17 @@ def _encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
 
 
 def _own_encoder(tokenizer) -> Callable[[pa.Table], pa.Table]:
-    # An encoder with learned positions reads no more tokens than it has positions; the last one ends the text.
+    # An encoder with learned positions reads no more tokens than it has positions; a token that ends texts stays last.
     definition, limit = _definition(tokenizer), tokenizer.model_max_length
+    special = set(tokenizer.all_special_ids)
+
+    def cut(ids: list[int]) -> list[int]:
+        return [*ids[: limit - 1], ids[-1]] if ids[-1] in special else ids[:limit]
 
     def encode(table: pa.Table) -> pa.Table:
         backend = _load(definition)
         rows = [encoding.ids for encoding in backend.encode_batch_fast(table["text"].to_pylist())]
-        rows = [ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]] for ids in rows]
+        rows = [ids if len(ids) <= limit else cut(ids) for ids in rows]
         return table.append_column("encoder_ids", pa.array(rows, pa.list_(pa.int32())))
 
     return encode

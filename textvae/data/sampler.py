@@ -44,7 +44,7 @@ class LengthGroupedSampler(Sampler[int]):
         random = np.random.default_rng((self.seed, self.epoch))
         order = self._sorted_in_windows(random)
         batches = len(order) // self.batch_size
-        order = self._numbers(order)
+        order = self._numbers(order, self.epoch)
         for batch in random.permutation(batches):
             yield from order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
         yield from order[batches * self.batch_size :].tolist()
@@ -57,14 +57,16 @@ class LengthGroupedSampler(Sampler[int]):
             order[start : start + window] = part[np.argsort(self.lengths[part], kind="stable")]
         return order
 
-    def _numbers(self, order: np.ndarray) -> np.ndarray:
-        return order + np.int64(self.epoch * len(order)) if self.numbered else order
+    def _numbers(self, order: np.ndarray, epoch: int) -> np.ndarray:
+        return order + np.int64(epoch * len(order)) if self.numbered else order
 
 
 class TokenBatches(LengthGroupedSampler):
     """The same order, cut into batches of at most so many tokens, padding counted: the longer the sentences the fewer.
 
-    It yields batches and not rows.
+    It yields batches and not rows. Passes over the sentences differ by a few batches, while a trainer counts on epochs
+    of one length, to find the place where it was broken off: so an epoch is as many batches as the first pass has, and
+    begins wherever in a pass the one before it has ended.
 
     Args:
         lengths: tokens of each sentence.
@@ -75,25 +77,40 @@ class TokenBatches(LengthGroupedSampler):
     def __init__(self, lengths, tokens: int, seed: int, numbered: bool = False, by_length: bool = True):
         mean = max(1.0, float(np.mean(lengths)))
         super().__init__(lengths, max(1, int(tokens / mean)), seed, numbered, by_length)
-        self.tokens, self._planned = tokens, None
+        self.tokens = tokens
+        self._planned: tuple[int, tuple] | None = None  # the last pass that was worked out
+        self._begins = [0]  # batches before each pass, as far as passes were worked out
 
     def __len__(self) -> int:
-        return len(self._plan()[1])
+        return self._pass_from(1)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order, cuts, turns = self._plan()
-        ends = np.append(cuts[1:], len(order))
-        order = self._numbers(order)
-        for batch in turns:
-            yield order[cuts[batch] : ends[batch]].tolist()
+        first, left, number = self.epoch * len(self), len(self), 0
+        while self._pass_from(number + 1) <= first:
+            number += 1
+        while left:
+            order, cuts, turns = self._plan(number)
+            ends = np.append(cuts[1:], len(order))
+            order = self._numbers(order, number)
+            begin = max(0, first - self._pass_from(number))
+            for batch in turns[begin : begin + left]:
+                yield order[cuts[batch] : ends[batch]].tolist()
+            left -= len(turns[begin : begin + left])
+            number += 1
 
-    def _plan(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows in order, where batches begin, and in which turn they come; worked out once an epoch."""
-        if self._planned is None or self._planned[0] != self.epoch:
-            random = np.random.default_rng((self.seed, self.epoch))
+    def _pass_from(self, number: int) -> int:
+        """Batches before a pass over the sentences."""
+        while len(self._begins) <= number:
+            self._begins.append(self._begins[-1] + len(self._plan(len(self._begins) - 1)[1]))
+        return self._begins[number]
+
+    def _plan(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of a pass: rows in order, where batches begin, and in which turn they come."""
+        if self._planned is None or self._planned[0] != number:
+            random = np.random.default_rng((self.seed, number))
             order = self._sorted_in_windows(random)
             cuts = self._cuts(order)
-            self._planned = (self.epoch, (order, cuts, random.permutation(len(cuts))))
+            self._planned = (number, (order, cuts, random.permutation(len(cuts))))
         return self._planned[1]
 
     def _cuts(self, order: np.ndarray) -> np.ndarray:

@@ -112,6 +112,7 @@ class BackboneDecoder(PretrainedPart, Decoder):
         if model_config.vocab_size > known:
             backbone.resize_token_embeddings(model_config.vocab_size, mean_resizing=False)
         self.backbone = backbone
+        self.untie(config.untied)  # a vocabulary that grows is tied anew
 
     @property
     def softmax_weight(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Set
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -79,6 +80,8 @@ class PretrainedConfig(Section):
         save_base: save the untrained weights with the run as well; otherwise they are read from `name` again.
         fingerprint: of the weights of `name`; noted with a run that does not train all of them, and checked when they
             are read again.
+        untied: weights that the architecture ties to others and `name` does not (the softmax layer of a T5 1.1); noted
+            with the run.
     """
 
     name: str = Field(min_length=1)
@@ -89,6 +92,7 @@ class PretrainedConfig(Section):
     lora_rank: int = Field(8, ge=1)
     save_base: bool = True
     fingerprint: str | None = None
+    untied: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -103,6 +107,7 @@ class PretrainedPart:
 
     backbone: nn.Module
     where: str
+    lacking: Set[str] = frozenset()  # weights of the backbone that `name` has not, and that stay as they first were
 
     def part_of(self, model: nn.Module) -> nn.Module:
         """What is used of a loaded model: all of it."""
@@ -125,11 +130,13 @@ class PretrainedPart:
         try:
             config_of = weights.configuration(part["architecture"])
             backbone = self.part_of(auto_class.from_config(config_of, trust_remote_code=False))
-        except ValueError as error:
-            message = f"{where}.name: {config.name} is of no supported family: {one_line(error)}"
+        except Exception as error:  # whatever an unknown or incomplete configuration raises
+            message = f"{where}.name: {config.name} is of no supported family: {one_line(error, 200)}"
             raise ValueError(message) from None
         if backbone.config._attn_implementation == "sdpa":
             backbone.set_attn_implementation(ATTENTION)
+        if config.train == "none":
+            _without_dropout(backbone)
         if config.train != "all":
             backbone.requires_grad_(False)
         if config.train == "last":
@@ -174,20 +181,32 @@ class PretrainedPart:
         whole, told = weights.load(self.auto_class, name, self.config.revision, where, output_loading_info=True, **hub)
         new = {id(weight) for key, weight in _weights_by_name(whole) if key in told["missing_keys"]}
         source = self.part_of(whole)
-        lacking = {key for key, weight in _weights_by_name(source) if id(weight) in new}
+        self.lacking = {key for key, weight in _weights_by_name(source) if id(weight) in new}
         # Many encoders come without what pools for a task; it is not read here.
-        for key in sorted(key for key in lacking if "pooler" not in key):
+        for key in sorted(key for key in self.lacking if "pooler" not in key):
             raise ValueError(f"{where}: the weights of {name} lack {key}")
+        untied = weights.untied(self.backbone, source)
+        self.untie(untied)
+        self.noted["untied"] = sorted({*self.config.untied, *untied})
         weights.copy_weights(self.backbone, source, where, only)
         if not self.untrained:
             return
-        found = weights.fingerprint(source, without=lacking)
+        found = weights.fingerprint(source, without=self.lacking)
         if self.config.fingerprint not in (None, found):
             raise ValueError(
                 f"{where}: {name} holds other weights than those with which this run began, and which it has not "
                 "trained; put those back"
             )
         self.noted["fingerprint"] = found
+
+    def untie(self, names: Iterable[str]) -> None:
+        """Gives weights of the backbone that are tied to others a tensor of their own."""
+        for name in names:
+            place, _, attribute = name.rpartition(".")
+            module = self.backbone.get_submodule(place)
+            tied = getattr(module, attribute)
+            setattr(module, attribute, nn.Parameter(tied.detach().clone(), requires_grad=tied.requires_grad))
+            del self.backbone.all_tied_weights_keys[name]
 
     def base_weights(self) -> set[str]:
         """Names in the backbone of weights that a saved run leaves out, since they are those of `name`.
@@ -213,7 +232,7 @@ class PretrainedPart:
         super().train(mode)
         if self.config.train == "none":
             self.backbone.eval()
-            # transformers checkpoints layers in training alone. Their parts, with the dropout, stay as they are.
+            # transformers checkpoints layers in training alone. Their parts stay as they are.
             for layer in self.backbone.modules():
                 if isinstance(layer, GradientCheckpointingLayer) and layer.gradient_checkpointing:
                     layer.training = mode
@@ -239,6 +258,14 @@ def _weights_by_name(model: nn.Module):
     return model.named_parameters(remove_duplicate=False)
 
 
+def _without_dropout(backbone: nn.Module) -> None:
+    """Sets the rates of dropout that layers hold as numbers to 0, whether they believe to be in training or not."""
+    for module in backbone.modules():
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
 def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:
     try:
         from peft import LoraConfig, inject_adapter_in_model
@@ -246,7 +273,10 @@ def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:
         raise ValueError(f"{where}.train: lora needs the extra lora: pip install textvae[lora]") from None
     turned = any(isinstance(module, Conv1D) for module in backbone.modules())  # GPT-2's layers; peft would warn of each
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=turned)
-    backbone = inject_adapter_in_model(config, backbone)
+    try:
+        backbone = inject_adapter_in_model(config, backbone)
+    except Exception as error:  # peft has its own reasons
+        raise ValueError(f"{where}.train: no lora for this model: {one_line(error, 200)}; take all or last") from None
     for name, module in backbone.named_modules():
         if ".lora_" in name:  # they add nothing at first: transformers must not give them first values of its own
             module._is_hf_initialized = True

@@ -60,12 +60,15 @@ class TokenizerConfig(Section):
         return self.vocab_size or DEFAULT_SIZE
 
 
-def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(
+    config: TokenizerConfig, texts: Iterable[str], where: str = "tokenizer.path"
+) -> PreTrainedTokenizerFast:
     """Trains a tokenizer on texts, or loads one.
 
     Args:
         config: what kind.
         texts: the training split; not read when the tokenizer is loaded.
+        where: dotted path in the recipe of the name of a pretrained one, for messages.
 
     Returns:
         A fast tokenizer with bos, eos, pad, unk (and, where trained here, mask) tokens.
@@ -75,7 +78,7 @@ def make_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> PreTrainedT
     """
     texts = (text.strip() for text in texts)
     if config.kind == "pretrained":
-        return _with_special_tokens(load_tokenizer(config.path, config.revision, "tokenizer.path"))
+        return _with_special_tokens(load_tokenizer(config.path, config.revision, where))
     if config.kind == "sentencepiece":
         from textvae.tokenization.sentencepiece import load_sentencepiece, special_tokens, train_sentencepiece
 
@@ -241,11 +244,14 @@ def load_tokenizer(name: str, revision: str | None, where: str) -> PreTrainedTok
         where: dotted path in the recipe, for messages.
 
     Raises:
-        ValueError: it cannot be loaded, or is not a fast one.
+        ValueError: it cannot be loaded, is not a fast one, or knows no word.
     """
     tokenizer = weights.load(AutoTokenizer, name, revision, where, split_special_tokens=True)
     if not tokenizer.is_fast:
         raise ValueError(f"{where}: {name!r} has no fast tokenizer")
+    words = tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys() - set(tokenizer.all_special_tokens)
+    if len(words) < 2:  # what transformers makes of a folder without a tokenizer's files; T5's then has the space
+        raise ValueError(f"{where}: {name!r} has no vocabulary; are its tokenizer's files there?")
     return tokenizer
 
 
@@ -253,8 +259,9 @@ def _with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokeni
     # Where one is missing, the pairs that mean the same elsewhere stand in before a new token is made.
     last = tokenizer.eos_token or tokenizer.sep_token
     first = tokenizer.bos_token or tokenizer.cls_token
-    if first is None and last is not None and tokenizer.pad_token not in (None, last, tokenizer.unk_token):
-        first, tokenizer.pad_token = tokenizer.pad_token, last  # a decoder that starts with padding: T5's
+    ends_texts = last is not None and tokenizer("")["input_ids"] == [tokenizer.convert_tokens_to_ids(last)]
+    if first is None and ends_texts and tokenizer.pad_token not in (None, last, tokenizer.unk_token):
+        first, tokenizer.pad_token = tokenizer.pad_token, last  # of an encoder-decoder that starts with padding: T5's
     # Any other model that knows no first token has seen its last one before each text.
     first = first or last
     for name, token in (("bos_token", first), ("eos_token", last)):

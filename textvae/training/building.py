@@ -31,7 +31,8 @@ def build_tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
         if not resumed:
             corpus.note(f"tokenizer and first weights come from {source}")
         return AutoTokenizer.from_pretrained(source)
-    return kept_tokenizer(recipe.tokenizer, corpus.splits["train"])
+    where = "model.decoder.name" if "name" in recipe.model["decoder"] else "tokenizer.path"
+    return kept_tokenizer(recipe.tokenizer, corpus.splits["train"], where)
 
 
 def build_encoder_tokenizer(recipe: Recipe):

@@ -35,7 +35,8 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
     if not model.config.latent_size or not getattr(model.encoder, "is_fixed", False):
         return splits
     encoder, pad_id = model.encoder.eval().to(device), model.config.encoder_pad_token_id
-    known_by = f"{model.config.encoder} {bf16} {fingerprint(encoder)}"
+    config = {key: value for key, value in model.config.encoder.items() if key != "beside"}
+    known_by = f"{config} {bf16} {fingerprint(encoder.backbone, encoder.lacking)}"
 
     def summarise(texts: list[list[int]]) -> dict[str, np.ndarray]:
         summaries = np.empty((len(texts), encoder.summary_size), dtype=np.float32)

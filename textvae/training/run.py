@@ -151,7 +151,7 @@ def train(
                 history += _shifted(read_stage(place, model), history, number)
                 continue
             checkpoint = last_checkpoint(place) if resume else None
-            if number > 1 and not checkpoint:
+            if number > 1:  # before a checkpoint is read as well: what the stage begins with may be held on to
                 _begin_stage(recipe, stage, number, model, tokenizer, encoder_tokenizer)
             # The only way to tell transformers where TensorBoard's files go.
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS / ("" if last else place.name))
