@@ -67,6 +67,12 @@ def part(family: str, kind: str) -> type:
     return _PARTS[family][kind][0]
 
 
+def config_class(family: str, kind: str) -> type[Section]:
+    """The class of the configuration of a kind that is known."""
+    importlib.import_module(_PACKAGES[family])
+    return _PARTS[family][kind][1]
+
+
 def kinds(family: str) -> list[str]:
     """The kinds that a family knows, sorted."""
     importlib.import_module(_PACKAGES[family])

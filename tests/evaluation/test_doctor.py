@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.tiny import tiny_recipe, train_tiny
-from textvae import TextVAE, TextVAEConfig, TextVAEModel
+from textvae import TextVAE, TextVAEConfig, TextVAEModel, registry
 from textvae.data.encoding import encode_texts
 from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.evaluation.advice import advice, findings, more_rate
@@ -101,7 +101,16 @@ def test_collapsed(examined, model):
         == "The posterior has collapsed: none of the 8 latent dimensions differs from text to text."
     )
     assert found["only_first_words_and_length"] is None  # of no gain there are no parts
-    assert any("model.decoder.word_dropout (now 0.1)" in line for line in found["advice"])
+    assert any("model.decoder.word_dropout (now 0.1) to 0.55 or more" in line for line in found["advice"])
+
+
+def test_a_rate_of_next_to_nothing_is_not_healthy(examined, model, monkeypatch):
+    """Of which training has warned: it goes by the same number."""
+    monkeypatch.setattr("textvae.evaluation.advice.LEAST_RATE", 1000.0)
+    found = examined()
+    assert found["verdict"] == "partial"
+    assert any(line.startswith(f"The rate, {found['rate']:.2f} nats, is below 1000") for line in found["findings"])
+    assert found["advice"][0].startswith("Raise objective.free_bits")
 
 
 def test_one_unused_dimension_is_no_collapse(examined, model):
@@ -146,7 +155,11 @@ def test_holes(examined, model, shift, scale, logvar, off, words):
         assert (found[side] > 0.9) is (side in off)
     assert any(words in line for line in found["findings"])
     more = found["active_units"] < 7  # then it is not told to have less
-    assert any(f"objective.beta.max{' smaller' * more} (now 0.3)" in line for line in found["advice"])
+    assert any(f"objective.beta.max (now 0.3){' smaller' * more}" in line for line in found["advice"])
+    fitted = [line for line in found["advice"] if "fit-prior" in line]
+    assert bool(fitted) == ("prior_off_posterior" in off)
+    # Nearer to 0 is nearer to the texts only where they lie around it.
+    assert all(("--z-scale 0.8" in line) == (shift == 0) for line in fitted)
 
 
 def test_cap(examined, model):
@@ -250,6 +263,8 @@ def test_what_z_tells(told, recipe, knows, where, only):
         assert parts["other_words"] == pytest.approx(0, abs=1e-3)
         assert found["findings"][2].startswith("Reconstruction comes only from the first 3 tokens and the length")
         assert any("model.encoder.pooling" in line for line in found["advice"])
+    # A decoder that listens for no more than that is the hidden form of collapse.
+    assert found["verdict"] == ("partial" if only else "healthy")
 
 
 def test_gain_by_position(told, recipe):
@@ -367,16 +382,19 @@ def test_numbers_beyond_json_are_null(trained, split, recipe, model):
 # ---- Advice ----
 
 HEALTHY = {
+    "rate": 8.0,
     "active_units": 8,
     "latent_size": 8,
     "decoder_ignores_z": False,
     "only_first_words_and_length": False,
     "prior_and_posterior_overlap": None,
     "prior_off_posterior": 0.9,
+    "posterior_off_prior": 0.1,
     "mutual_information_at_cap": False,
 }
 SPHERE = ["model.latent.posterior=vmf", "model.latent.prior=uniform", "objective={beta: 1}"]
 POWER = ["model.latent.posterior=power_spherical", "model.latent.prior=uniform", "objective={beta: 1}"]
+STAGES = "training.stages=[{max_steps: 2}, {max_steps: 2, objective: {kind: target_rate, rate: 3}}]"
 POINTS = ["model.latent.posterior=deterministic", "objective={beta: 0}"]
 
 
@@ -387,7 +405,11 @@ POINTS = ["model.latent.posterior=deterministic", "objective={beta: 0}"]
         (["objective={beta: 1}"], ["objective.free_bits", "objective.beta.schedule"], ["objective.beta.max"]),
         (["objective={kind: iwae}"], ["{kind: elbo"], []),
         (["objective={kind: target_rate}"], ["objective.rate"], ["objective.rate"]),
-        (["objective={kind: infovae}"], ["objective.alpha"], ["objective.mmd_weight"]),
+        (["objective={kind: infovae}"], ["objective.mmd_weight"], ["objective.mmd_weight"]),
+        (["objective={kind: infovae, alpha: 0.5}"], ["objective.alpha (now 0.5) towards 1"], ["objective.mmd_weight"]),
+        (["objective={beta: 0}"], [], ["objective.beta.max"]),
+        ([*SPHERE[:1], "model.latent.prior=vamp", SPHERE[2]], ["concentration", "objective.free_bits"], ["beta.max"]),
+        ([STAGES], ["training.stages: 2: objective.rate (now 3.0)"], ["training.stages: 2: objective.rate (now 3.0)"]),
         (["objective={kind: adversarial}"], ["{kind: elbo"], ["objective.weight"]),
         (SPHERE, ["model.latent.posterior.concentration"], ["model.latent.posterior.concentration"]),
         (POWER, ["objective.free_bits", "objective.beta.schedule"], ["objective.beta.max"]),
@@ -399,7 +421,10 @@ POINTS = ["model.latent.posterior=deterministic", "objective={beta: 0}"]
 def test_advice_names_keys_that_there_are(corpus_file, tmp_path, overrides, more, less):
     """And never asks for more rate and for less in one breath."""
     recipe = tiny_recipe(corpus_file, tmp_path, *overrides)
-    sections = recipe.objective, recipe.model["latent"]
+    objective, where = recipe.objective, "objective"
+    if overrides == [STAGES]:
+        objective, where = recipe.training["stages"][1]["objective"], "training.stages: 2: objective"
+    sections = objective, recipe.model["latent"], where
     few = HEALTHY | {"active_units": 3}
     holes = HEALTHY | {"prior_and_posterior_overlap": False}
     assert advice(HEALTHY, recipe) == []
@@ -412,5 +437,26 @@ def test_advice_names_keys_that_there_are(corpus_file, tmp_path, overrides, more
     assert len(nearer) == len(less)
     assert all(key in line for key, line in zip(less, nearer, strict=True))
     assert not any("nearer to the prior" in line for line in advice(holes | {"active_units": 3}, recipe))
-    on_sphere = "uniform" in str(recipe.model["latent"]["prior"])
+    on_sphere = registry.part("posterior", recipe.model["latent"]["posterior"]["kind"]).support == "sphere"
     assert any("fit-prior" in line for line in advice(holes, recipe)) == (not on_sphere)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model.decoder.word_dropout=0"], "word_dropout (now 0.0) to 0.5 or more"),
+        (["model.decoder.word_dropout=0.5"], "word_dropout (now 0.5) to 0.75 or more"),
+        (["model.decoder.inject=[initial]"], "concat and output in model.decoder.inject (now initial)"),
+        (["model.decoder.inject=[initial, concat, output]"], None),
+        (["model.decoder={kind: transformer, inject: [memory]}"], "in model.decoder.inject (now memory)"),
+    ],
+)
+def test_advice_goes_from_what_is(corpus_file, tmp_path, overrides, told):
+    """No value is raised to a lower one, and no place named in which z enters already."""
+    recipe = tiny_recipe(corpus_file, tmp_path, *overrides)
+    lines = advice(HEALTHY | {"decoder_ignores_z": True}, recipe)
+    assert any("word_dropout" in line for line in lines)
+    if told:
+        assert any(told in line for line in lines)
+    else:
+        assert not any("inject" in line for line in lines)

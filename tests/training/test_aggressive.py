@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from tests.training.test_trainer import make_trainer, sentences, weights  # noqa: F401 - fixtures
+from textvae.evaluation.latent import latent_information
+from textvae.evaluation.likelihood import evaluate_bound
 from textvae.training import aggressive
 from textvae.training.aggressive import is_aggressive, sides
 
@@ -103,6 +105,24 @@ def test_it_ends_at_an_evaluation(make_trainer, monkeypatch):  # noqa: F811
     trainer.train()
     assert len(watch.counts) == 3
     assert not trainer.aggressive
+
+
+def test_information_is_that_of_the_averaged_weights(make_trainer):  # noqa: F811
+    """Also where a posterior's density is looked at only then, as that of a flow is."""
+    pytest.importorskip("zuko", reason="the extra flows is not installed")
+    options = {"ema_decay": 0.999, "per_device_train_batch_size": 8, "log_reconstructions": 0}
+    trainer = make_trainer(aggressive=True, posterior="flow", eval_strategy="steps", eval_steps=4, **options)
+    trainer.train()
+    with torch.no_grad():
+        for weight in trainer.model.posterior.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
+    with trainer.weights():
+        expected = latent_information(evaluate_bound(trainer.model, trainer.eval_dataset, bf16=False))
+    found = trainer.evaluate()["eval_mutual_information"]
+    assert found == pytest.approx(expected["mutual_information"], abs=1e-6)
+    with torch.no_grad():  # not those of the moment
+        other = latent_information(evaluate_bound(trainer.model, trainer.eval_dataset, bf16=False))
+    assert abs(found - other["mutual_information"]) > 1e-3
 
 
 def test_needs_a_posterior(make_trainer):  # noqa: F811

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from typing import Any
 
 from textvae import registry
@@ -9,12 +10,14 @@ from textvae.recipe import Recipe
 
 # Share of the dimensions that must be active for a posterior to count as healthy.
 HEALTHY_SHARE = 0.8
+# A posterior with a smaller rate, in nats, has next to nothing to tell, however many of its dimensions differ.
+LEAST_RATE = 1.0
 # Tokens of a text that count as its first words.
 FIRST_WORDS = 3
 # Share of samples in empty places from which on there are holes.
 HOLES_SHARE = 0.5
 # Of objectives that hold the aggregated posterior against the prior: the weight of that.
-DISCREPANCIES = {"infovae": "objective.mmd_weight", "adversarial": "objective.weight"}
+DISCREPANCIES = {"infovae": "mmd_weight", "adversarial": "weight"}
 
 
 def findings(found: dict[str, Any]) -> list[str]:
@@ -32,6 +35,8 @@ def findings(found: dict[str, Any]) -> list[str]:
     else:
         decoder = f"The decoder uses z: with the z of another text its nll rises by {gain}."
     lines = [posterior, decoder]
+    if has_little(found) and found["active_units"]:
+        lines += [f"The rate, {found['rate']:.2f} nats, is below {LEAST_RATE:g}: z has next to nothing to tell."]
     parts = ", ".join(
         f"{name} {found[f'z_gain_{key}']:.2f}"
         for name, key in (("length", "length"), ("first words", "first_words"), ("other words", "other_words"))
@@ -57,18 +62,21 @@ def findings(found: dict[str, Any]) -> list[str]:
 
 def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     """What to change in which key, for each symptom that was found."""
-    values = {"objective": recipe.objective, "model": recipe.model}
-    sections = recipe.objective, recipe.model["latent"]
+    values = {"model": recipe.model}
+    sections = _last_objective(recipe)
     few = found["active_units"] < HEALTHY_SHARE * found["latent_size"]
-    tells_little = few or found["decoder_ignores_z"]
-    word_dropout = _now(values, "model.decoder.word_dropout")
+    tells_little = few or found["decoder_ignores_z"] or has_little(found)
+    hidden = recipe.model["decoder"].get("word_dropout", 0.0)
+    word_dropout = f"model.decoder.word_dropout{_now(values, 'model.decoder.word_dropout')}"
+    word_dropout += f" to {max(0.3, round((1 + hidden) / 2, 2))} or more"
+    places = _places_left(recipe.model["decoder"])
     lines = more_rate(*sections) if tells_little else []
     if found["decoder_ignores_z"]:
-        lines += [f"Weaken the decoder: raise model.decoder.word_dropout{word_dropout} to 0.3 or more."]
-    if found["decoder_ignores_z"] and found["active_units"]:
+        lines += [f"Weaken the decoder: raise {word_dropout}."]
+    if found["decoder_ignores_z"] and found["active_units"] and places:
         lines += [
-            "The encoder tells texts apart and the decoder does not listen: let z in at every step, with more places "
-            f"in model.decoder.inject{_now(values, 'model.decoder.inject')}."
+            "The encoder tells texts apart and the decoder does not listen: let z in at every step, with "
+            f"{' and '.join(places)} in model.decoder.inject{_now(values, 'model.decoder.inject')}."
         ]
     elif few and found["active_units"]:
         lines += [
@@ -78,16 +86,20 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     if found["only_first_words_and_length"]:
         lines += [
             "Let the encoder pool over all words (model.encoder.pooling: max or mean) and raise "
-            f"model.decoder.word_dropout{word_dropout}, so that z pays off behind the first words."
+            f"{word_dropout}, so that z pays off behind the first words."
         ]
     if found["prior_and_posterior_overlap"] is False:
         if not tells_little:  # else the contrary is advised above
             lines += _less_rate(*sections)
-        on_sphere = registry.part("posterior", recipe.model["latent"]["posterior"]["kind"]).support == "sphere"
+        latent = recipe.model["latent"]
+        on_sphere = registry.part("posterior", latent["posterior"]["kind"]).support == "sphere"
         if found["prior_off_posterior"] >= HOLES_SHARE and not on_sphere:
+            # Towards 0 is towards the texts only where they lie around it.
+            around = latent["prior"]["kind"] == "standard" and found["posterior_off_prior"] < HOLES_SHARE
+            nearer = "; or stay nearer to the texts with `textvae sample RUN --z-scale 0.8`" if around else ""
             lines += [
-                "For samples of the model as it is: `textvae fit-prior RUN`, then `textvae sample RUN --prior fitted`; "
-                "or stay nearer to the texts with `textvae sample RUN --z-scale 0.8`."
+                "For samples of the model as it is: `textvae fit-prior RUN`, then `textvae sample RUN --prior fitted`"
+                f"{nearer}."
             ]
     if found["mutual_information_at_cap"]:
         lines += [
@@ -97,64 +109,90 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     return lines
 
 
-def more_rate(objective: dict[str, Any], latent: dict[str, Any]) -> list[str]:
+def more_rate(objective: dict[str, Any], latent: dict[str, Any], where: str = "objective") -> list[str]:
     """How the posterior is given more to tell, with this objective, posterior and prior.
 
     Args:
         objective: its section, resolved.
         latent: of the section model.
+        where: that section stands in the recipe.
     """
-    values = {"objective": objective, "model": {"latent": latent}}
     posterior, prior = (registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior"))
+
+    def key(name: str) -> str:
+        return f"{where}.{name}{_now(objective, name)}"
+
     lines = []
     if "concentration" in latent["posterior"]:
-        lines = [f"Raise model.latent.posterior.concentration{_now(values, 'model.latent.posterior.concentration')}."]
-    if posterior.fixed_width:  # its rate is set by that alone
+        lines = [f"Raise model.latent.posterior.concentration{_now(latent, 'posterior.concentration')}."]
+    if posterior.fixed_width and not prior.learned:  # its rate is set by that alone
         return lines
     kind = objective["kind"]
     against = DISCREPANCIES.get(kind)
     if against and not posterior.has_density:
-        return [f"Lower {against}{_now(values, against)}: nothing else keeps the posterior near the prior."]
-    if kind == "elbo" and not posterior.has_density:
+        return [f"Lower {key(against)}: nothing else keeps the posterior near the prior."]
+    if kind == "elbo" and not (posterior.has_density and objective["beta"]["max"]):
         return lines  # nothing of this objective weighs on it
     if kind == "elbo":
-        beta = objective["beta"]
         each = posterior.by_dimension and prior.by_dimension
-        share = ", with objective.free_bits_per: dimension so that every dimension gets its share" if each else ""
+        share = f", with {where}.free_bits_per: dimension so that every dimension gets its share" if each else ""
         enough = max(8, round(2 * objective["free_bits"]))
-        lines += [f"Raise objective.free_bits{_now(values, 'objective.free_bits')} to {enough} or more{share}."]
-        slower = f"Make objective.beta.warmup longer{_now(values, 'objective.beta.warmup')}"
-        if beta["schedule"] == "constant":
-            slower = "Let beta rise (objective.beta.schedule: linear, objective.beta.warmup: 0.3)"
-        if beta["max"]:
-            lines += [f"{slower} or objective.beta.max smaller{_now(values, 'objective.beta.max')}."]
+        lines += [f"Raise {key('free_bits')} to {enough} or more{share}."]
+        slower = f"Make {key('beta.warmup')} longer"
+        if objective["beta"]["schedule"] == "constant":
+            slower = f"Let beta rise ({where}.beta.schedule: linear, {where}.beta.warmup: 0.3)"
+        lines += [f"{slower} or {key('beta.max')} smaller."]
     elif kind == "target_rate":
-        lines += [f"Raise objective.rate{_now(values, 'objective.rate')}, with objective.constraint: equal."]
+        lines += [f"Raise {key('rate')}, with {where}.constraint: equal."]
+    elif kind == "infovae" and objective["alpha"] < 1:
+        lines += [f"Raise {key('alpha')} towards 1: the rate then costs less."]
     elif kind == "infovae":
-        lines += [f"Raise objective.alpha{_now(values, 'objective.alpha')} towards 1: the rate then costs less."]
+        lines += [f"Lower {key(against)}: nothing else keeps the posterior near the prior."]
     else:
-        lines += ["Train with objective: {kind: elbo, free_bits: 8, beta: {schedule: linear, warmup: 0.3}}."]
+        lines += [f"Train with {where}: {{kind: elbo, free_bits: 8, beta: {{schedule: linear, warmup: 0.3}}}}."]
     return lines
 
 
-def _less_rate(objective: dict[str, Any], latent: dict[str, Any]) -> list[str]:
+def _less_rate(objective: dict[str, Any], latent: dict[str, Any], where: str) -> list[str]:
     """How the posteriors are brought nearer to the prior, with this objective."""
-    values = {"objective": objective, "model": {"latent": latent}}
-    kind, posterior = objective["kind"], registry.part("posterior", latent["posterior"]["kind"])
-    if posterior.fixed_width:
-        key, what = "model.latent.posterior.concentration", "Lower"
+    kind = objective["kind"]
+    posterior, prior = (registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior"))
+
+    def key(name: str) -> str:
+        return f"{where}.{name}{_now(objective, name)}"
+
+    if posterior.fixed_width and not prior.learned:
+        what = f"Lower model.latent.posterior.concentration{_now(latent, 'posterior.concentration')}"
     elif kind == "target_rate":
-        key, what = "objective.rate", "Lower"
+        what = f"Lower {key('rate')}"
     elif kind in DISCREPANCIES:
-        key, what = DISCREPANCIES[kind], "Raise"
+        what = f"Raise {key(DISCREPANCIES[kind])}"
     elif kind == "elbo" and posterior.has_density:
-        return [
-            f"Raise objective.beta.max{_now(values, 'objective.beta.max')} or lower objective.free_bits"
-            f"{_now(values, 'objective.free_bits')}: less rate brings the posteriors nearer to the prior."
-        ]
+        free = f" or lower {key('free_bits')}" if objective["free_bits"] else ""
+        return [f"Raise {key('beta.max')}{free}: less rate brings the posteriors nearer to the prior."]
     else:
         return []
-    return [f"{what} {key}{_now(values, key)}: that brings the posteriors nearer to the prior."]
+    return [f"{what}: that brings the posteriors nearer to the prior."]
+
+
+def has_little(found: dict[str, Any]) -> bool:
+    """Whether the rate, where there is one, is that of a posterior with next to nothing to tell."""
+    return found["rate"] is not None and found["rate"] < LEAST_RATE
+
+
+def _last_objective(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """The objective that the model was trained with last, `model.latent`, and where the former stands."""
+    stages = recipe.training.get("stages") or []
+    own = stages[-1].get("objective") if stages else None
+    where = f"training.stages: {len(stages)}: objective" if own else "objective"
+    return own or recipe.objective, recipe.model["latent"], where
+
+
+def _places_left(decoder: dict[str, Any]) -> list[str]:
+    """Where z could enter this kind of decoder and does not; a decoder from elsewhere may not say."""
+    field = registry.config_class("decoder", decoder["kind"]).model_fields.get("inject")
+    places = typing.get_args(typing.get_args(field.annotation)[0]) if field else ()
+    return [place for place in places if place not in decoder["inject"]]
 
 
 def _now(values: dict[str, Any], key: str) -> str:

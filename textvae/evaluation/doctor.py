@@ -18,7 +18,7 @@ from torch import Tensor
 from textvae.data.collator import Collator
 from textvae.data.corpus import load_corpus
 from textvae.data.encoding import encode_texts, text_lengths
-from textvae.evaluation.advice import FIRST_WORDS, HEALTHY_SHARE, HOLES_SHARE, advice, findings
+from textvae.evaluation.advice import FIRST_WORDS, HEALTHY_SHARE, HOLES_SHARE, advice, findings, has_little
 from textvae.evaluation.latent import least_variance, mutual_information
 from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, length_sorted_batches
 from textvae.evaluation.run import load_run_recipe
@@ -154,7 +154,8 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         "z_gain_by_position": [_number(value) for value in gain.by_position],
     }
     verdict = "collapsed" if ignores or not active else "partial"
-    if verdict == "partial" and active >= HEALTHY_SHARE * vae.latent_size:
+    tells = not (found["only_first_words_and_length"] or has_little(found))
+    if verdict == "partial" and active >= HEALTHY_SHARE * vae.latent_size and tells:
         verdict = "healthy"
     words = {"verdict": verdict, "findings": findings(found), "advice": advice(found, recipe)}
     return words | found | {"seconds": round(time.time() - start, 2)}

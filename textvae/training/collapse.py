@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from textvae.evaluation.advice import LEAST_RATE
+
 logger = logging.getLogger(__name__)
 
 
@@ -27,7 +29,7 @@ class CollapseWatch:
             active: units.
             step: of the evaluation.
         """
-        before, self.looked_collapsed = self.looked_collapsed, rate < 1.0 or active < 0.1 * self.latent_size
+        before, self.looked_collapsed = self.looked_collapsed, rate < LEAST_RATE or active < 0.1 * self.latent_size
         if not (before and self.looked_collapsed) or self.has_warned:
             return
         self.has_warned = True

@@ -269,7 +269,10 @@ class TextVAETrainer(Trainer):
         start = time.time()
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         with self.weights():
-            bound = evaluate_bound(self.model, dataset, bf16=self.args.bf16)
+            bound, information = evaluate_bound(self.model, dataset, bf16=self.args.bf16), None
+            if self.args.aggressive and bound.rate is not None and self.model.config.latent_size:
+                # Here, since the density of a posterior with a flow is that of the flow's weights of the moment.
+                information = latent_information(bound)["mutual_information"]
             self._log_reconstructions(dataset)
         metrics = {"distortion": float(bound.distortion.double().mean())}
         if bound.nll is not None:
@@ -284,8 +287,8 @@ class TextVAETrainer(Trainer):
             if bound.rate is not None:
                 metrics["rate"] = float(bound.rate.double().mean())
             metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
-            if self.args.aggressive and bound.rate is not None:
-                metrics["mutual_information"] = latent_information(bound)["mutual_information"]
+            if information is not None:
+                metrics["mutual_information"] = information
         if "rate" in metrics and self.selects_by == "nll" and self.progress >= 0.1:
             self._watch.look(metrics["rate"], metrics["active_units"], self.state.global_step)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
