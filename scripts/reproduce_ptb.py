@@ -41,7 +41,7 @@ COLUMNS = (
     ("mutual_information", "{:.2f}"),
     ("active_units", "{}"),
     ("reconstruction_bleu", "{:.1f}"),
-    ("minutes", "{:.0f}"),
+    ("minutes", "{:.1f}"),
     ("verdict", "{}"),
 )
 ANNEALED = "objective={beta: {schedule: linear, warmup: 0.3}}"
@@ -135,15 +135,24 @@ def overrides(row: Row, data: Path, steps: int, seed: int) -> list[str]:
 
 def thousand(data: Path, folder: Path) -> Path:
     """A copy of the corpus with a fixed thousand sentences in its validation and test splits."""
-    folder.mkdir(parents=True, exist_ok=True)
+    texts = {}
     for split in ("train", "valid", "test"):
         found = sorted(data.glob(f"*{split}*.txt"))
         if len(found) != 1:
-            raise SystemExit(f"error: --data: wanted one file {split}.txt in {data}, found {len(found)}")
-        lines = [line for line in found[0].read_text(encoding="utf-8").splitlines() if line.strip()]
+            runs.refuse(f"--data: wanted one file {split}.txt in {data}, found {len(found)}")
+        try:
+            lines = [line for line in found[0].read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            runs.refuse(f"--data: {found[0]} cannot be read as UTF-8 ({error})")
         if split != "train":
             lines = random.Random(0).sample(lines, min(SENTENCES, len(lines)))
-        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        texts[f"{split}.txt"] = "\n".join(lines) + "\n"
+    for name, text in texts.items():  # a run of the comparison is known by that folder
+        if (folder / name).is_file() and (folder / name).read_text(encoding="utf-8") != text:
+            runs.refuse(f"--output-dir: {folder} holds the texts of another --data; choose another folder for its runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
     return folder
 
 
@@ -256,10 +265,11 @@ def report(results: list[dict[str, Any]]) -> str:
 
 def order_kept(results: list[dict[str, Any]]) -> str:
     """A sentence: which rows that are more than a nat apart in the whole comparison change places in the fast one."""
-    full, fast = (
-        {entry["row"]: entry["iw_nll"] for entry in results if entry["row"] in COMPARISON and entry["fast"] == short}
-        for short in (False, True)
-    )
+    full, fast = ({}, {})
+    for entry in results:
+        if entry["row"] in COMPARISON:
+            (fast if entry["fast"] else full).setdefault(entry["row"], []).append(entry["iw_nll"])
+    full, fast = ({row: statistics.mean(seeds) for row, seeds in rows.items()} for rows in (full, fast))
     pairs = [pair for pair in itertools.permutations(full.keys() & fast.keys(), 2) if full[pair[0]] + 1 < full[pair[1]]]
     turned = sorted(f"{better} and {worse}" for better, worse in pairs if fast[better] >= fast[worse])
     kept = f" Of {len(pairs)} pairs of rows more than a nat apart above, {len(pairs) - len(turned)} keep their order"

@@ -8,9 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
+
+
+def refuse(message: str) -> NoReturn:
+    """Ends a script as the commands end: one line on what was wrong and what to do, and exit status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def train(folder: Path, recipe: str, overrides: list[str]) -> None:
@@ -35,10 +41,14 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
     if not (folder / "textvae.yaml").is_file():
         return
     from textvae import load_recipe  # here, since they take longer than --help may
+    from textvae.recipe import read_sections
     from textvae.weights import commit
 
-    texts = (folder / "textvae.yaml").read_text(encoding="utf-8"), load_recipe(recipe, overrides).to_yaml()
-    old, new = (dict(_keys(yaml.safe_load(text))) for text in texts)
+    try:
+        asked = load_recipe(recipe, overrides).to_yaml()
+        old, new = dict(_keys(read_sections(folder / "textvae.yaml"))), dict(_keys(yaml.safe_load(asked)))
+    except (ValueError, OSError) as error:
+        refuse(str(error))
     for key in [key for key in new if key.endswith((".revision", ".fingerprint"))]:
         if new[key] is None:  # where a recipe names none, a run notes what it found
             new[key] = old.get(key)
@@ -47,9 +57,9 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
             new[key] = commit(new.get(f"{section}.name") or new.get(f"{section}.path") or "", new[key])
     different = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if different:
-        raise SystemExit(
-            f"error: {folder} holds a run with another {', '.join(different[:5])}; choose another --output-dir, or "
-            "remove that folder"
+        refuse(
+            f"{folder} holds a run with another {', '.join(different[:5])}; choose another --output-dir, or remove "
+            "that folder"
         )
 
 

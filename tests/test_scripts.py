@@ -4,6 +4,7 @@ import ast
 import csv
 import importlib
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -103,7 +104,7 @@ def runs(monkeypatch):
     return module
 
 
-def test_rate_distortion(script, runs, corpus_file, tmp_path):
+def test_rate_distortion(script, runs, corpus_file, tmp_path, capsys):
     """A row a rate, the language model first; what is finished is not trained again."""
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
     out = tmp_path / "out"
@@ -115,6 +116,8 @@ def test_rate_distortion(script, runs, corpus_file, tmp_path):
     assert [float(row["asked_rate"]) for row in rows] == [0, 4]
     assert [float(row["rate"]) == 0 for row in rows] == [True, False]
     for row in rows:
+        asked = float(row["asked_rate"])
+        assert row["reached"] == str(abs(float(row["rate"]) - asked) <= 0.05 * asked)
         assert float(row["nll"]) == pytest.approx(float(row["rate"]) + float(row["distortion"]), abs=1e-3)
         assert 0 < float(row["minutes"]) < 5
     assert (out / "frontier.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -122,8 +125,14 @@ def test_rate_distortion(script, runs, corpus_file, tmp_path):
     script(*arguments)
     assert len(runs.asked) == 2
     # Runs of another recipe are not passed off as those asked for.
-    with pytest.raises(SystemExit, match=r"rate-0 holds a run with another training.max_steps; choose another"):
-        script(*(argument if "max_steps" not in str(argument) else "training.max_steps=30" for argument in arguments))
+    for value, told in (
+        ("training.max_steps=30", "rate-0 holds a run with another training.max_steps; choose another"),
+        ("training.max_stps=20", "error: training.max_stps: unknown key"),
+    ):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            script(*(argument if "max_steps" not in str(argument) else value for argument in arguments))
+        assert told in (line := capsys.readouterr().err)
+        assert line.count("\n") == 1
     assert len(runs.asked) == 2
 
 
@@ -139,7 +148,7 @@ def test_a_run_that_was_cut_off_is_resumed(runs, corpus_file, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("asked", "goes"), [(None, True), ("v1", True), ("1" * 40, True), ("v2", False)])
-def test_what_a_run_notes_of_pretrained_parts_is_no_difference(runs, tmp_path, monkeypatch, asked, goes):
+def test_what_a_run_notes_of_pretrained_parts_is_no_difference(runs, tmp_path, monkeypatch, capsys, asked, goes):
     """Which commit a revision stands for, and what the weights were; another revision is one."""
     monkeypatch.setattr(textvae.weights, "commit", lambda name, revision: "1" * 40 if revision == "v1" else revision)
     part = {"kind": "pretrained", "name": "someone/model"}
@@ -154,8 +163,9 @@ def test_what_a_run_notes_of_pretrained_parts_is_no_difference(runs, tmp_path, m
     if goes:
         runs._check_same(tmp_path, recipe, changed)
     else:
-        with pytest.raises(SystemExit, match=r"holds a run with another .*model\.encoder\.revision, "):
+        with pytest.raises(SystemExit, match=r"^2$"):
             runs._check_same(tmp_path, recipe, changed)
+        assert re.search(r"holds a run with another .*model\.encoder\.revision, ", capsys.readouterr().err)
 
 
 @pytest.fixture
@@ -266,6 +276,9 @@ def test_the_fast_table_tells_what_changes_places(reproduce):
     told = reproduce.order_kept(full + rows(True, lm=110.0, none=111.0, beta=112.0, vmf=111.5))
     # lm and none lie too near to one another to count.
     assert told == " Of 5 pairs of rows more than a nat apart above, 4 keep their order; not beta and vmf."
+    # Of several seeds the mean counts.
+    told = reproduce.order_kept(full + rows(True, beta=112.0, vmf=111.0) + rows(True, vmf=115.0))
+    assert told == " Of 1 pairs of rows more than a nat apart above, 1 keep their order."
     told = reproduce.order_kept(full + rows(True, none=110.0, lm=111.0, best=3.0))
     assert told == " Of 0 pairs of rows more than a nat apart above, 0 keep their order."
 
@@ -277,3 +290,17 @@ def test_the_thousand_sentences_are_always_the_same(reproduce, tmp_path):
     sizes = [len((one / f"{split}.txt").read_text().splitlines()) for split in ("train", "valid", "test")]
     assert sizes == [3000, 1000, 1000]
     assert (one / "test.txt").read_text() == (two / "test.txt").read_text()
+
+
+@pytest.mark.parametrize(("other", "told"), [(b"another\n", "holds the texts of another --data"), (b"\xff", "UTF-8")])
+def test_texts_that_are_not_those_of_the_runs_are_refused(reproduce, tmp_path, capsys, other, told):
+    """Rows that are finished would pass for rows of these; nothing is written."""
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text(f"{split}\n")
+    corpus = reproduce.thousand(tmp_path, tmp_path / "corpus")
+    assert reproduce.thousand(tmp_path, tmp_path / "corpus") == corpus
+    (tmp_path / "test.txt").write_bytes(other)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        reproduce.thousand(tmp_path, corpus)
+    assert told in capsys.readouterr().err
+    assert (corpus / "test.txt").read_text() == "test\n"

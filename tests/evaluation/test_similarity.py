@@ -2,6 +2,7 @@
 
 import random
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,6 +61,21 @@ def test_a_missing_package_is_one_line(trained, encoder, monkeypatch):
 def test_an_encoder_that_is_none(tmp_path):
     with pytest.raises(ValueError, match=r"--mauve: cannot load .*nothing"):
         sentence_features(["a"], str(tmp_path / "nothing"))
+
+
+def test_what_mauve_is_given(encoder, texts, monkeypatch):
+    """Features of the texts as p, of the samples as q, and the seed; without the package itself."""
+    asked = {}
+
+    def compute_mauve(**arguments):
+        asked.update(arguments)
+        return SimpleNamespace(mauve=torch.tensor(0.25))
+
+    monkeypatch.setitem(sys.modules, "mauve", SimpleNamespace(compute_mauve=compute_mauve))
+    assert mauve(texts[:9], texts[9:20], encoder, seed=3) == 0.25
+    assert (asked["seed"], asked["verbose"]) == (3, False)
+    for name, part in (("p_features", texts[:9]), ("q_features", texts[9:20])):
+        torch.testing.assert_close(torch.from_numpy(asked[name]), sentence_features(part, encoder))
 
 
 def test_alike_and_unlike(encoder, texts):

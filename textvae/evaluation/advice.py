@@ -125,7 +125,7 @@ def more_rate(objective: dict[str, Any], latent: dict[str, Any], where: str = "o
     lines = []
     if "concentration" in latent["posterior"]:
         lines = [f"Raise model.latent.posterior.concentration{_now(latent, 'posterior.concentration')}."]
-    if posterior.fixed_width and not prior.learned:  # its rate is set by that alone
+    if posterior.fixed_width and not prior.learned:  # its rate to the uniform prior is set by that alone
         return lines
     kind = objective["kind"]
     against = DISCREPANCIES.get(kind)

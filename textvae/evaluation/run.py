@@ -25,7 +25,7 @@ from textvae.evaluation.similarity import mauve
 from textvae.evaluation.text import is_chinese
 from textvae.inference.text_vae import TextVAE
 from textvae.recipe import Recipe, make_recipe, read_sections
-from textvae.validation import suggest
+from textvae.validation import one_line, suggest
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,10 @@ def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
         raise ValueError(f"{folder} is not a run: it has no textvae.yaml")
     sections = read_sections(folder / "textvae.yaml")
     # Which objectives the stages have decides whether posterior, prior and the section `objective` go together.
-    stages = (sections.get("training") or {}).get("stages")
+    training = sections.get("training") or {}
+    if not isinstance(training, dict):
+        raise ValueError(f"{folder / 'textvae.yaml'}: training: {one_line(repr(training), 80)} is not a mapping")
+    stages = training.get("stages")
     return make_recipe({**sections, "training": {"stages": stages} if stages else {}}, overrides, folder)
 
 

@@ -153,7 +153,7 @@ class VonMisesFisherPosterior(nn.Module):
         input_size: H.
         latent_size: D.
 
-    Relation: with the uniform prior the rate is a constant, so it cannot collapse and has nothing to anneal; the
+    Relation: with the uniform prior the rate is a constant, so it cannot vanish and there is nothing to anneal; the
     concentration sets it. `power_spherical` learns a concentration for each text.
 
     Source: Xu & Durrett 2018, arXiv 1808.10805, section 3; Davidson et al. 2018, arXiv 1804.00891.
