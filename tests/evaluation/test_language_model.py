@@ -67,7 +67,8 @@ def test_too_few_texts(source, config):
 def test_forward_and_reverse(trained):
     """A model that says one thing is about as fluent as another (forward), and far poorer (reverse)."""
     train, test = trained.splits["train"]["text"][:], trained.splits["test"]
-    good = perplexities(trained.vae, train, test, 50, bf16=False)
+    good, lm = perplexities(trained.vae, train, test, 50, bf16=False)
+    assert ppl(lm.model, test, False) == good["real_ppl"]
     model = TextVAEModel.from_pretrained(trained.folder)
     with torch.no_grad():
         model.decoder.initial.weight.zero_()
@@ -76,7 +77,7 @@ def test_forward_and_reverse(trained):
     model.generation_config.top_p = model.generation_config.top_k = None
     one = TextVAE(model, trained.vae.tokenizer)
     assert len(set(one.sample(5, seed=0, do_sample=False))) == 1
-    poor = perplexities(one, train, test, 50, bf16=False)
+    poor, _ = perplexities(one, train, test, 50, bf16=False)
     assert poor["real_ppl"] == good["real_ppl"]
     assert poor["forward_ppl"] < 1.3 * good["forward_ppl"]
     assert poor["reverse_ppl"] > 3 * good["reverse_ppl"] > good["real_ppl"]
@@ -84,7 +85,8 @@ def test_forward_and_reverse(trained):
 
 
 def test_through_a_run(trained):
-    metrics, *_ = evaluate_run(trained.folder, "test", 1, extras=Extras(perplexities=True, lm_steps=3))
+    metrics, *_ = evaluate_run(trained.folder, "test", 1, extras=Extras(perplexities=True, lm_steps=3, paths=2))
     assert metrics["lm_steps"] == 3
     assert metrics["lm_texts"] == len(trained.splits["train"])
     assert all(metrics[key] > 1 for key in ("forward_ppl", "reverse_ppl", "real_ppl"))
+    assert metrics["path_lm_nll"] > 1  # under the language model of the training texts

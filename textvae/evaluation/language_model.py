@@ -36,7 +36,7 @@ def perplexities(
     seed: int = 0,
     bf16: bool | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], TextVAE]:
     """Forward and reverse perplexity of samples from the prior.
 
     Args:
@@ -52,7 +52,8 @@ def perplexities(
         forward_ppl: of the samples under a language model of the training texts; low for what is fluent, also if it is
         always the same. reverse_ppl: of the split under a language model of as many samples; low only for samples that
         are fluent and varied. real_ppl: of the split under the language model of the training texts, which
-        reverse_ppl would reach with perfect samples. lm_steps, lm_texts: the budget.
+        reverse_ppl would reach with perfect samples. lm_steps, lm_texts: the budget. And the language model of the
+        training texts.
 
     Source: Zhao et al. 2018, arXiv 1706.04223 (reverse perplexity); Cífka et al. 2018, arXiv 1804.07972 (both).
     """
@@ -67,13 +68,14 @@ def perplexities(
         return train_language_model(texts, vae.model.config, steps, seed, bf16, report)
 
     of_real, of_samples = learnt(real, "training texts"), learnt(samples, "samples")
-    return {
+    metrics = {
         "forward_ppl": ppl(of_real, samples, bf16),
         "reverse_ppl": ppl(of_samples, dataset, bf16),
         "real_ppl": ppl(of_real, dataset, bf16),
         "lm_steps": steps,
         "lm_texts": count,
     }
+    return metrics, TextVAE(of_real, vae.tokenizer)
 
 
 def train_language_model(

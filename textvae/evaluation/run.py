@@ -132,6 +132,10 @@ def evaluate_run(
     metrics = evaluation.metrics
     if lm:
         metrics |= {"against": str(extras.against), **gap(units, evaluation, encoded, lm, bf16)}
+    if extras.perplexities:
+        found, own = perplexities(vae, train["text"][:], encoded, extras.lm_steps, bf16=bf16, progress=progress)
+        metrics |= found
+        lm = lm or own
     if extras.paths:
         tokenize = tokenizer_for_bleu(vae, is_chinese(texts[:100]))
         metrics |= interpolation_quality(vae, texts, extras.paths, tokenize, lm, bf16=bf16)
@@ -143,8 +147,6 @@ def evaluate_run(
         bound = refined_bound(vae.model, encoded, extras.refine, bf16=bf16)
         means = {"refined_nll": bound.nll, "refined_rate": bound.rate}
         metrics |= {name: float(value.double().mean()) for name, value in means.items()}
-    if extras.perplexities:
-        metrics |= perplexities(vae, train["text"][:], encoded, extras.lm_steps, bf16=bf16, progress=progress)
     return metrics, vae, train
 
 
