@@ -48,6 +48,22 @@ def test_step_by_step_equals_the_whole(family, inject, slots, batch, z):
     assert (whole - decoder(batch[0], z.roll(1, 0)).features).abs().amax(-1).min() > 1e-5
 
 
+@pytest.mark.parametrize("inject", [("memory",), ("prefix",), ("memory", "prefix", "embedding")], ids="+".join)
+@pytest.mark.parametrize("family", ["gemma2", "gemma3", "mistral", "qwen2"])
+def test_texts_longer_than_a_sliding_window(family, inject, batch, z, monkeypatch):
+    """What z becomes slides out of sight in the layers that have one, step by step and in the whole alike."""
+    window = {"sliding_window": 4} | ({"use_sliding_window": True, "max_window_layers": 1} if family == "qwen2" else {})
+    monkeypatch.setitem(DECODERS, family, DECODERS[family] | window)
+    decoder = make(family, inject, latent_slots=2).decoder
+    whole, state = decoder(batch[0], z).features, decoder.new_state()
+    steps = [decoder(batch[0][:, t : t + 1], z, state).features for t in range(batch[0].shape[1])]
+    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
+    monkeypatch.setitem(DECODERS, family, DECODERS[family] | {"sliding_window": 64})
+    far = make(family, inject, latent_slots=2).decoder
+    far.load_state_dict(decoder.state_dict())
+    assert (far(batch[0], z).features - whole).abs().max() > 1e-4  # the window does hide something
+
+
 @pytest.mark.parametrize("beside", BESIDE)
 @pytest.mark.parametrize("inject", [(), ("memory", "output")], ids=["", "memory+output"])
 @pytest.mark.parametrize("family", DECODERS)
