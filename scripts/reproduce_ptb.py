@@ -45,8 +45,8 @@ COLUMNS = (
     ("verdict", "{}"),
 )
 ANNEALED = "objective={beta: {schedule: linear, warmup: 0.3}}"
-# Of the rows that are compared: where z enters unless a row says otherwise. The recipe has the skip connection as well.
 UNNORMALISED = "model.latent.posterior=gaussian"  # recipes of remedies that collapse alone have a BatchNorm beside them
+# Of the rows that are compared: where z enters unless a row says otherwise. The recipe has the skip connection as well.
 PLAIN, SKIP = "model.decoder.inject=[initial, concat]", "model.decoder.inject=[initial, concat, output]"
 
 
@@ -269,11 +269,15 @@ def report(results: list[dict[str, Any]]) -> str:
 
 def order_kept(results: list[dict[str, Any]]) -> str:
     """A sentence: which rows that are more than a nat apart in the whole comparison change places in the fast one."""
-    full, fast = ({}, {})
-    for entry in results:
-        if entry["row"] in COMPARISON:
-            (fast if entry["fast"] else full).setdefault(entry["row"], []).append(entry["iw_nll"])
-    full, fast = ({row: statistics.mean(seeds) for row, seeds in rows.items()} for rows in (full, fast))
+
+    def means(short: bool) -> dict[str, float]:
+        found: dict[str, list[float]] = {}
+        for entry in results:
+            if entry["row"] in COMPARISON and entry["fast"] == short:
+                found.setdefault(entry["row"], []).append(entry["iw_nll"])
+        return {row: statistics.mean(seeds) for row, seeds in found.items()}
+
+    full, fast = means(False), means(True)
     pairs = [pair for pair in itertools.permutations(full.keys() & fast.keys(), 2) if full[pair[0]] + 1 < full[pair[1]]]
     turned = sorted(f"{better} and {worse}" for better, worse in pairs if fast[better] >= fast[worse])
     kept = f" Of {len(pairs)} pairs of rows more than a nat apart above, {len(pairs) - len(turned)} keep their order"

@@ -93,9 +93,10 @@ class TokenBatches(LengthGroupedSampler):
             ends = np.append(cuts[1:], len(order))
             order = self._numbers(order, number)
             begin = max(0, first - self._pass_from(number))
-            for batch in turns[begin : begin + left]:
+            turns = turns[begin : begin + left]
+            for batch in turns:
                 yield order[cuts[batch] : ends[batch]].tolist()
-            left -= len(turns[begin : begin + left])
+            left -= len(turns)
             number += 1
 
     def _pass_from(self, number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import typing
 from typing import Any
 
@@ -62,12 +63,11 @@ def findings(found: dict[str, Any]) -> list[str]:
 
 def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     """What to change in which key, for each symptom that was found."""
-    values = {"model": recipe.model}
     sections = _last_objective(recipe)
     few = found["active_units"] < HEALTHY_SHARE * found["latent_size"]
     tells_little = few or found["decoder_ignores_z"] or has_little(found)
     hidden = recipe.model["decoder"].get("word_dropout", 0.0)
-    word_dropout = f"model.decoder.word_dropout{_now(values, 'model.decoder.word_dropout')}"
+    word_dropout = _named("model", recipe.model, "decoder.word_dropout")
     word_dropout += f" to {max(0.3, round((1 + hidden) / 2, 2))} or more"
     places = _places_left(recipe.model["decoder"])
     lines = more_rate(*sections) if tells_little else []
@@ -76,11 +76,11 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     if found["decoder_ignores_z"] and found["active_units"] and places:
         lines += [
             "The encoder tells texts apart and the decoder does not listen: let z in at every step, with "
-            f"{' and '.join(places)} in model.decoder.inject{_now(values, 'model.decoder.inject')}."
+            f"{' and '.join(places)} in {_named('model', recipe.model, 'decoder.inject')}."
         ]
     elif few and found["active_units"]:
         lines += [
-            f"Or set model.latent.size{_now(values, 'model.latent.size')} to {max(1, found['active_units'])}: the "
+            f"Or set {_named('model', recipe.model, 'latent.size')} to {max(1, found['active_units'])}: the "
             "other dimensions only add noise."
         ]
     if found["only_first_words_and_length"]:
@@ -118,13 +118,10 @@ def more_rate(objective: dict[str, Any], latent: dict[str, Any], where: str = "o
         where: that section stands in the recipe.
     """
     posterior, prior = (registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior"))
-
-    def key(name: str) -> str:
-        return f"{where}.{name}{_now(objective, name)}"
-
+    key = functools.partial(_named, where, objective)
     lines = []
     if "concentration" in latent["posterior"]:
-        lines = [f"Raise model.latent.posterior.concentration{_now(latent, 'posterior.concentration')}."]
+        lines = [f"Raise {_named('model.latent', latent, 'posterior.concentration')}."]
     if posterior.fixed_width and not prior.learned:  # its rate to the uniform prior is set by that alone
         return lines
     kind = objective["kind"]
@@ -157,12 +154,9 @@ def _less_rate(objective: dict[str, Any], latent: dict[str, Any], where: str) ->
     """How the posteriors are brought nearer to the prior, with this objective."""
     kind = objective["kind"]
     posterior, prior = (registry.part(family, latent[family]["kind"]) for family in ("posterior", "prior"))
-
-    def key(name: str) -> str:
-        return f"{where}.{name}{_now(objective, name)}"
-
+    key = functools.partial(_named, where, objective)
     if posterior.fixed_width and not prior.learned:
-        what = f"Lower model.latent.posterior.concentration{_now(latent, 'posterior.concentration')}"
+        what = f"Lower {_named('model.latent', latent, 'posterior.concentration')}"
     elif kind == "target_rate":
         what = f"Lower {key('rate')}"
     elif kind in DISCREPANCIES:
@@ -195,11 +189,11 @@ def _places_left(decoder: dict[str, Any]) -> list[str]:
     return [place for place in places if place not in decoder["inject"]]
 
 
-def _now(values: dict[str, Any], key: str) -> str:
-    """The value of a key in words, or nothing where the recipe's kind of part has no such key."""
-    value = values
+def _named(where: str, section: dict[str, Any], key: str) -> str:
+    """A key by its whole path, with its value in words unless the recipe's kind of part has no such key."""
+    path, value = f"{where}.{key}", section
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
-            return ""
+            return path
         value = value[part]
-    return f" (now {', '.join(value) if isinstance(value, list | tuple) else value})"
+    return f"{path} (now {', '.join(value) if isinstance(value, list | tuple) else value})"
