@@ -11,6 +11,8 @@ from textvae.training.storage import load_weights, save_weights
 class Tied(nn.Module):
     """A table under two names, an empty buffer, and a weight of the same values in another place."""
 
+    left_out = frozenset()  # of a TextVAEModel: names of weights that are to be had elsewhere
+
     def __init__(self):
         super().__init__()
         self.table = nn.Embedding(7, 3)

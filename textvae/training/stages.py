@@ -155,7 +155,7 @@ def write_stage(folder: Path, trainer: TextVAETrainer) -> None:
     trainer.keep_last()
     (folder / HISTORY).write_text(json.dumps(trainer.state.log_history))
     draft = folder / f"{WEIGHTS}.part"
-    save_weights(trainer.model, draft, trainer.model.left_out)
+    save_weights(trainer.model, draft)
     os.replace(draft, folder / WEIGHTS)  # whole or not there: it tells that the stage has ended
     for entry in folder.iterdir():
         if entry.is_dir():
@@ -164,5 +164,5 @@ def write_stage(folder: Path, trainer: TextVAETrainer) -> None:
 
 def read_stage(folder: Path, model: TextVAEModel) -> list[dict[str, Any]]:
     """Gives a model the weights of an ended stage and returns that stage's history."""
-    load_weights(model, folder / WEIGHTS, model.left_out)
+    load_weights(model, folder / WEIGHTS)
     return json.loads((folder / HISTORY).read_text())

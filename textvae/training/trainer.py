@@ -346,9 +346,8 @@ class TextVAETrainer(Trainer):
     def _save_best(self) -> None:
         folder = Path(self.args.output_dir) / BEST_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        model = self.accelerator.unwrap_model(self.model)
         with self.weights():
-            save_weights(model, folder / "model.safetensors", model.left_out)
+            save_weights(self.accelerator.unwrap_model(self.model), folder / "model.safetensors")
 
     def finish(self) -> dict[str, float]:
         """Gives the model the best weights found, after a last evaluation if the last step had none.
@@ -369,7 +368,7 @@ class TextVAETrainer(Trainer):
             last = next(row for row in reversed(self.state.log_history) if key in row)
             ranked = [(last[key], last["step"])]
         self._release()
-        load_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors", self.model.left_out)
+        load_weights(self.model, Path(self.args.output_dir) / BEST_FOLDER / "model.safetensors")
         return {"step": ranked[0][1], key: ranked[0][0]}
 
     def keep_last(self) -> None:
