@@ -13,6 +13,7 @@ from transformers import initialization as init
 from textvae import registry
 from textvae.configuration import TextVAEConfig
 from textvae.latent import kl
+from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.outputs import TextVAEOutput
 
 
@@ -63,6 +64,9 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         if getattr(module, "starts_at_zero", False):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, AnchoredEmbedding):
+            init.uniform_(module.first, -0.1, 0.1)
+            init.zeros_(module.change.weight)
         elif isinstance(module, nn.Embedding):
             init.uniform_(module.weight, -0.1, 0.1)
         elif isinstance(module, nn.Linear):

@@ -19,7 +19,7 @@ def pretrained():
 @pytest.mark.parametrize("size", [4, 8, 9, 12])
 def test_first_vectors_are_the_largest_components_whitened(pretrained, size):
     table = AnchoredEmbedding(V, size)
-    std = table.change.weight.std().item()
+    std = table.first.std().item()
     table.begin_from(pretrained)
     first = table.first
     real = min(size, 8)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from textvae.layers.cross_entropy import bent, token_nll
 from textvae.layers.dropout import WordDropout
+from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.validation import Section
 
 
@@ -74,11 +75,14 @@ class VocabularyDecoderConfig(DecoderConfig):
 
     Args:
         tie_embeddings: the softmax layer uses the word vectors.
+        anchor_embeddings: weight decay draws word vectors to the random ones they were at first instead of to zero, so
+            that rare words can still be told apart: for high rates, and autoencoders.
         dropout: dropout on activations.
         embedding_dropout: probability of dropping a word type.
     """
 
     tie_embeddings: bool = True
+    anchor_embeddings: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
     embedding_dropout: float = Field(0.0, ge=0, lt=1)
 
@@ -95,7 +99,8 @@ class VocabularyDecoder(Decoder):
 
     def __init__(self, config: VocabularyDecoderConfig, model_config, embedding_size: int, feature_size: int):
         super().__init__(config, model_config)
-        self.embedding = nn.Embedding(model_config.vocab_size, embedding_size)
+        table = AnchoredEmbedding if config.anchor_embeddings else nn.Embedding
+        self.embedding = table(model_config.vocab_size, embedding_size)
         if not config.tie_embeddings:
             self.softmax = nn.Linear(feature_size, model_config.vocab_size, bias=False)
         self.softmax_bias = nn.Parameter(torch.zeros(model_config.vocab_size))

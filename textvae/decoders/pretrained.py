@@ -18,12 +18,21 @@ from textvae.decoders.recurrent import RecurrentDecoder, RecurrentDecoderConfig,
 from textvae.decoders.seen_words import SeenWords
 from textvae.layers.cross_entropy import bent
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
-from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 from textvae.validation import one_line
 
 Injection = Literal["memory", "prefix", "embedding", "output"]
+
+
+class BesideConfig(RecurrentDecoderConfig):
+    """A recurrent decoder beside a pretrained one.
+
+    Args:
+        anchor_embeddings: word vectors begin as the pretrained ones, and weight decay draws them back to these.
+    """
+
+    anchor_embeddings: bool = True
 
 
 class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
@@ -38,7 +47,7 @@ class PretrainedDecoderConfig(PretrainedConfig, DecoderConfig):
             vectors begin as those of the pretrained one, to which weight decay draws them back.
     """
 
-    beside: RecurrentDecoderConfig | None = None
+    beside: BesideConfig | None = None
     inject: tuple[Injection, ...] = ("memory", "embedding")
     latent_slots: int = Field(1, ge=1)
 
@@ -225,15 +234,13 @@ class PretrainedDecoder(BackboneDecoder):
         if "output" in self.inject:
             self.output = nn.Linear(self.latent_size, self.width, bias=False)
         self.beside = RecurrentDecoder(config.beside, model_config) if config.beside else None
-        if self.beside is not None:
-            self.beside.embedding = AnchoredEmbedding(model_config.vocab_size, config.beside.embedding_size)
         # Where it is set, what is beside the backbone predicts the text without it: see `Stage`.
         self.alone: SeenWords | None = None
 
     def load_weights(self, only: set[str] | None = None, **hub) -> None:
-        """As for any pretrained part. Word vectors of the decoder beside it begin from the backbone's."""
+        """As for any pretrained part. Anchored word vectors of the decoder beside it begin from the backbone's."""
         super().load_weights(only, **hub)
-        if only is None and self.beside is not None:
+        if only is None and self.beside is not None and self.beside.config.anchor_embeddings:
             self.beside.embedding.begin_from(self.embedding.weight[: self.beside.embedding.num_embeddings])
 
     def checkpoint(self, **options) -> None:

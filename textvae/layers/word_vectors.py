@@ -1,4 +1,4 @@
-"""Word vectors that begin as those of a pretrained model. Shapes: V vocabulary, E and H features."""
+"""Word vectors that stay near what they were at first. Shapes: V vocabulary, E and H features."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 class AnchoredEmbedding(nn.Module):
     """A table of first vectors, which stay, plus changes, which are trained: weight decay draws to what was first.
 
-    Many words of a corpus occur but a few times. Vectors made from nothing say little of those, or know the few texts
-    by heart; here a rare word keeps a vector that is near those of its kin, and a frequent one goes where it is wanted.
+    Many words of a corpus occur but a few times. Vectors that decay to zero say little of those, and without decay they
+    know the few texts by heart; here a rare word keeps its first vector, random or near those of its kin, by which it
+    can be told from the others, and a frequent one goes where it is wanted.
 
     Args:
         num_embeddings: V.
@@ -24,7 +25,8 @@ class AnchoredEmbedding(nn.Module):
         super().__init__()
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.change = nn.Embedding(num_embeddings, embedding_dim)
-        self.register_buffer("first", torch.zeros(num_embeddings, embedding_dim))
+        nn.init.zeros_(self.change.weight)
+        self.register_buffer("first", torch.empty(num_embeddings, embedding_dim).uniform_(-0.1, 0.1))
 
     @property
     def weight(self) -> Tensor:
@@ -44,7 +46,7 @@ class AnchoredEmbedding(nn.Module):
         Args:
             vectors: (V,H). Where H is smaller than E, the rest is zero.
         """
-        std = self.change.weight.std()
+        std = self.first.std()
         centred = vectors.double() - vectors.double().mean(0)
         variances, directions = torch.linalg.eigh(centred.t() @ centred / len(centred))
         components = (centred @ directions).flip(1)[:, : self.embedding_dim]  # the largest first
