@@ -60,12 +60,27 @@ def test_validation_replaces_the_numbers_of_training(textvae, run):
 
 
 def test_refine(textvae, run):
-    """Rates of the posteriors after some steps; the other numbers stay."""
+    """Rates of the posteriors after some steps, and copies from better vectors; the other numbers stay."""
     metrics = textvae("evaluate", run, "--samples", 1, "--refine", 3, "--json", "--fp32").json
-    assert list(metrics) == [*KEYS, "refined_nll", "refined_rate"]
+    copies = ("refined_reconstruction_bleu", "refined_token_accuracy", "refined_exact_match")
+    bounds = ("refined_nll", "refined_rate", "refined_iw_nll", "refined_iw_nll_stderr")
+    assert list(metrics) == [*KEYS, *copies, *bounds]
     assert metrics["refined_rate"] != metrics["rate"]
     assert metrics["refined_rate"] == pytest.approx(metrics["rate"], rel=0.2)
+    assert metrics["refined_iw_nll"] != metrics["iw_nll"]
+    assert metrics["refined_iw_nll"] == pytest.approx(metrics["iw_nll"], rel=0.2)
+    assert metrics["refined_token_accuracy"] >= metrics["token_accuracy"]
     assert metrics == json.loads((run / "metrics.json").read_text())
+
+
+def test_refine_without_a_density(textvae, run, tmp_path):
+    """Vectors can be refined where there is no bound."""
+    source = load_run_recipe(run, []).data.source
+    short = ["training.max_steps=2", "objective.free_bits=0", "model.latent.posterior=deterministic"]
+    folder = train_tiny(tiny_recipe(source, tmp_path / "deterministic", *short)).folder
+    metrics = textvae("evaluate", folder, "--refine", 1, "--json").json
+    copies = ["refined_reconstruction_bleu", "refined_token_accuracy", "refined_exact_match"]
+    assert [key for key in metrics if key.startswith("refined")] == copies
 
 
 def test_curve(textvae, run):
@@ -141,11 +156,6 @@ def test_a_curve_of_a_single_sample(textvae, run):
 @pytest.mark.parametrize(
     ("changed", "arguments", "message"),
     [
-        (
-            ["model.latent.posterior=deterministic"],
-            ["--refine", "2"],
-            "--refine: this run has a deterministic posterior",
-        ),
         (["model.latent.posterior=deterministic"], ["--against", "LM"], "--against: a deterministic posterior has no"),
         (["model.latent.size=0"], ["--refine", "2"], "--refine: this run is a plain language model"),
     ],

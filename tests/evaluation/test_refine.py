@@ -1,4 +1,4 @@
-"""Refined posteriors against the best Gaussian, found on a grid."""
+"""Refined posteriors against the best Gaussian, found on a grid, and what is measured with them."""
 
 import math
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.evaluation.test_likelihood import integrated_nll, make_dataset, tiny
-from textvae.evaluation.likelihood import evaluate_bound
-from textvae.evaluation.refine import refined_bound
+from textvae.evaluation.likelihood import evaluate_bound, importance_weighted_nll
+from textvae.evaluation.refine import refined_bound, refined_means
 
 ROW = [1, 7, 9, 5, 11, 2]
 
@@ -48,6 +48,39 @@ def test_reaches_the_best_gaussian(make_model, copies):
     assert refined.nll.mean().item() == pytest.approx(nll, abs=4 * error + 0.05)
     assert refined.rate.mean().item() == pytest.approx(rate, abs=0.2)
     assert refined.nll.mean().item() > integrated_nll(model, [ROW]).item() - 4 * error
+
+
+def wrong_encoder(make_model):
+    """A model whose posteriors lie where the texts do not."""
+    model = tiny(make_model, injection=6.0)
+    with torch.no_grad():
+        model.posterior.mu.bias += 1.5
+        model.posterior.logvar.bias += 1
+    return model
+
+
+@pytest.mark.parametrize("samples", [1, 10, 100])
+def test_importance_weights_of_refined_posteriors_equal_numerical_integration(make_model, samples):
+    """Whatever the number of steps, weights are unbiased; after some they hardly spread."""
+    model = wrong_encoder(make_model)
+    many, exact = make_dataset([ROW] * 500), integrated_nll(model, [ROW]).item()
+    bounds = {n: importance_weighted_nll(model, many, samples, 3, False, refine=n) for n in (0, 1, 40)}
+    for bound in bounds.values():
+        p = (-bound.double()).exp()
+        assert p.mean().item() == pytest.approx(math.exp(-exact), abs=4 * p.std().item() / len(p) ** 0.5)
+    assert bounds[40].mean().item() - exact < 0.2 * (bounds[0].mean().item() - exact)
+    assert bounds[40].var() < 0.1 * bounds[0].var()
+
+
+def test_vectors_of_a_split_are_those_of_its_batches(make_model, monkeypatch):
+    """In the order of the split, however it is cut into batches."""
+    model = tiny(make_model, latent_size=3, injection=3.0)
+    rows = [[1, *range(5, 5 + length), 2] for length in (3, 6, 1, 5)]
+    dataset, mu = make_dataset(rows), torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    together = refined_means(model, dataset, mu, 5, bf16=False)
+    monkeypatch.setattr("textvae.evaluation.likelihood.TOKENS_AT_ONCE", 1)
+    torch.testing.assert_close(refined_means(model, dataset, mu, 5, bf16=False), together, atol=1e-4, rtol=1e-4)
+    assert torch.equal(refined_means(model, dataset, mu, 0, bf16=False), mu)
 
 
 def test_without_steps_it_is_the_encoder_s_bound(make_model, copies):

@@ -15,6 +15,9 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Makes the output repeat.")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or a model on the Hugging Face Hub.")]
+Refine = Annotated[
+    int, typer.Option(min=0, help="Gradient steps for each text, so that more of it comes back; 20 do most of it.")
+]
 Decoding = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Json, RunFolder, Seed, check_folder, load, print_json, texts_from
+from textvae.cli.common import Json, Refine, RunFolder, Seed, check_folder, load, print_json, texts_from
 
 
 def run(
@@ -18,6 +18,7 @@ def run(
     text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
     sample: Annotated[bool, typer.Option("--sample", help="Draw from the posterior; its mean otherwise.")] = False,
     seed: Seed = None,
+    refine: Refine = 0,
     json: Json = False,
 ) -> None:
     """Write the latent vectors of texts to a file; blank texts are left out and counted."""
@@ -38,7 +39,7 @@ def run(
     texts = [text for text in rows if text.strip()]
     if not texts:
         raise ValueError(f"IN: {source} holds no text")
-    z = load(run).encode(texts, sample=sample, seed=seed)
+    z = load(run).encode(texts, sample=sample, seed=seed, refine=refine)
     write_vectors(Path(target), texts, z)
     summary = {"texts": len(texts), "blank": len(rows) - len(texts), "latent_size": z.shape[1], "file": target}
     if json:

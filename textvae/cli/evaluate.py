@@ -34,7 +34,7 @@ def run(
     mauve: Annotated[
         str | None, typer.Option(metavar="MODEL", help="MAUVE of samples, by a transformers sentence encoder.")
     ] = None,
-    refine: Annotated[int, typer.Option(min=0, help="Gradient steps on each text's posterior.")] = 0,
+    refine: Annotated[int, typer.Option(min=0, help="Gradient steps for each text: what they gain.")] = 0,
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,
 ) -> None:

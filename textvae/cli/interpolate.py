@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, indent, load, print_json, texts_from
+from textvae.cli.common import Decoding, Json, Refine, RunFolder, Seed, decoding, indent, load, print_json, texts_from
 
 
 class Method(StrEnum):
@@ -25,6 +25,7 @@ def run(
     steps: Annotated[int, typer.Option(min=2, help="Texts on the way, both ends counted.")] = 7,
     method: Annotated[Method, typer.Option(help="Along the sphere, or straight.")] = Method.slerp,
     seed: Seed = None,
+    refine: Refine = 0,
     options: Decoding = None,
     json: Json = False,
 ) -> None:
@@ -33,7 +34,7 @@ def run(
     ends = texts_from(texts)
     if len(ends) != 2:
         raise ValueError(f"A B: wanted 2 texts, got {len(ends)}")
-    path = load(run).interpolate(*ends, steps, method.value, seed=seed, **generation)
+    path = load(run).interpolate(*ends, steps, method.value, seed=seed, refine=refine, **generation)
     if json:
         print_json({"a": ends[0], "b": ends[1], "method": method.value, "steps": path})
         return

@@ -6,20 +6,21 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Decoding, Json, RunFolder, Seed, decoding, indent, load, print_json, texts_from
+from textvae.cli.common import Decoding, Json, Refine, RunFolder, Seed, decoding, indent, load, print_json, texts_from
 
 
 def run(
     run: RunFolder,
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; or lines on stdin.")] = None,
     seed: Seed = None,
+    refine: Refine = 0,
     options: Decoding = None,
     json: Json = False,
 ) -> None:
     """Encode texts and decode them again, without sampling."""
     generation = decoding(options)
     originals = texts_from(texts)
-    copies = load(run).reconstruct(originals, seed=seed, **generation)
+    copies = load(run).reconstruct(originals, seed=seed, refine=refine, **generation)
     if json:
         print_json({"originals": originals, "reconstructions": copies})
         return

@@ -1,19 +1,94 @@
-"""Posteriors refined for each sentence by gradient steps. Shapes: N texts."""
+"""Numbers of a run after gradient steps for each text. Shapes: N texts, D latent dimensions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from textvae.data.collator import Collator
 from textvae.data.encoding import text_lengths
-from textvae.evaluation.likelihood import Bound, batch_of, evaluating, length_sorted_batches
+from textvae.evaluation.likelihood import (
+    Bound,
+    batch_of,
+    evaluating,
+    importance_weighted_nll,
+    length_sorted_batches,
+)
+from textvae.evaluation.report import counter, reconstruction
+from textvae.evaluation.text import is_chinese
 from textvae.hardware import autocast
-from textvae.latent import DiagonalGaussian, kl
+from textvae.inference.refine import bound_terms, refined_posterior, refined_vectors
+from textvae.inference.text_vae import TextVAE
 
-LEARNING_RATE = 0.05
+
+def refined_metrics(
+    vae: TextVAE,
+    dataset,
+    mu: Tensor,
+    steps: int,
+    samples: int,
+    bf16: bool | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, Any]:
+    """What `evaluate --refine STEPS` adds, as docs/metrics.md defines it.
+
+    Args:
+        vae: the model.
+        dataset: rows with `ids`, `length` and `text`.
+        mu: (N,D) means of the encoder's posteriors.
+        steps: for each text.
+        samples: k of the importance-weighted bound.
+        bf16: precision of matrix products; None for what suits the machine.
+        progress: called with a stage, texts done and texts in all.
+
+    Returns:
+        refined_reconstruction_bleu, refined_token_accuracy and refined_exact_match; for Gaussian posteriors also
+        refined_nll, refined_rate, refined_iw_nll and refined_iw_nll_stderr.
+    """
+    n = len(dataset)
+    z = refined_means(vae.model, dataset, mu, steps, bf16, counter(progress, "refined vectors", n))
+    chinese = is_chinese(dataset["text"][:100])
+    copies = reconstruction(vae, z, dataset, chinese, counter(progress, "refined reconstruction", n))
+    found = {f"refined_{key}": value for key, value in copies.items() if key != "bleu_signature"}
+    if vae.model.config.latent["posterior"]["kind"] != "gaussian":
+        return found
+    bound = refined_bound(vae.model, dataset, steps, bf16=bf16, progress=counter(progress, "refined bound", n))
+    stage = counter(progress, f"refined iw_nll, {samples} samples", n)
+    iw = importance_weighted_nll(vae.model, dataset, samples, 1, bf16, stage, refine=steps)
+    means = {"refined_nll": bound.nll, "refined_rate": bound.rate, "refined_iw_nll": iw}
+    found |= {name: float(value.double().mean()) for name, value in means.items()}
+    found["refined_iw_nll_stderr"] = float(iw.double().std() / math.sqrt(n)) if n > 1 else None
+    return found
+
+
+def refined_means(
+    model,
+    dataset,
+    mu: Tensor,
+    steps: int,
+    bf16: bool | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Latent vectors (N,D) of a split after gradient steps from mu (N,D) that follow the distortion.
+
+    Args:
+        model: a TextVAEModel with a latent variable.
+        dataset: rows with `ids` and `length`.
+        mu: where to start.
+        steps, bf16, progress: as for `refined_bound`.
+    """
+    collate, device, z = Collator.of(model.config), model.device, torch.empty_like(mu)
+    for index in length_sorted_batches(text_lengths(dataset)):
+        batch, rows = batch_of(dataset, index, collate, device), torch.from_numpy(index)
+        with evaluating(model), autocast(device, bf16):
+            z[rows] = refined_vectors(model, batch, mu[rows].to(device), steps).float().cpu()
+        if progress:
+            progress(len(index))
+    return z
 
 
 def refined_bound(
@@ -33,7 +108,7 @@ def refined_bound(
     Args:
         model: a TextVAEModel with Gaussian posteriors.
         dataset: rows with `ids` and `length`.
-        steps: of Adam at 0.05, which treats each number alone: texts share no step, only noise.
+        steps: how many.
         seed: of the samples.
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with the number of texts done.
@@ -44,34 +119,17 @@ def refined_bound(
     Raises:
         ValueError: a plain language model, or another posterior.
 
-    Source: Kim et al. 2018, arXiv 1802.02550, algorithm 1, at evaluation only (and with Adam).
+    Source: Kim et al. 2018, arXiv 1802.02550, algorithm 1.
     """
     collate, device, n = Collator.of(model.config), model.device, len(dataset)
     generator = torch.Generator(device).manual_seed(seed)
     distortion, rate = torch.zeros(n), torch.zeros(n)
     for index in length_sorted_batches(text_lengths(dataset)):
         batch, rows = batch_of(dataset, index, collate, device), torch.from_numpy(index)
-        # Recurrent kernels of cuDNN give no gradient in evaluation mode.
-        with evaluating(model), autocast(device, bf16), torch.backends.cudnn.flags(enabled=False):
-            q = model.encode(**batch)
-            if not isinstance(q, DiagonalGaussian):
-                raise ValueError("--refine: only Gaussian posteriors can be refined")
-
-            def terms(q: DiagonalGaussian) -> tuple[Tensor, Tensor]:
-                z = q.rsample(1, generator)
-                nll = model.distortion(batch["input_ids"], batch["attention_mask"], z)[0]  # noqa: B023
-                return nll, kl(q, model.prior, q.log_prob(z), model.prior.log_prob(z))[0]
-
-            leaves = [q.mu.clone().requires_grad_(), q.logvar.clone().requires_grad_()]
-            optimizer = torch.optim.Adam(leaves, LEARNING_RATE)
-            for _ in range(steps):
-                with torch.enable_grad():
-                    loss = sum(term.sum() for term in terms(DiagonalGaussian(*leaves)))
-                    for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
-                        leaf.grad = gradient
-                optimizer.step()
-            refined = terms(DiagonalGaussian(*leaves))
-        distortion[rows], rate[rows] = (term.float().cpu() for term in refined)
+        with evaluating(model), autocast(device, bf16):
+            q = refined_posterior(model, batch, steps, generator)
+            terms = bound_terms(model, batch, q, generator)
+        distortion[rows], rate[rows] = (term.float().cpu() for term in terms)
         if progress:
             progress(len(index))
     return Bound(distortion, rate)

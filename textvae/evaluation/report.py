@@ -104,18 +104,7 @@ def evaluate_split(
     start = time.time()
     model, n, latent = vae.model, len(dataset), vae.latent_size
 
-    def advance(stage: str) -> Callable[[int], None]:
-        done = 0
-
-        def add(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress:
-                progress(stage, done, n)
-
-        return add
-
-    bound = evaluate_bound(model, dataset, seed=seed, bf16=bf16, progress=advance("bound"))
+    bound = evaluate_bound(model, dataset, seed=seed, bf16=bf16, progress=counter(progress, "bound", n))
     tokens, total_bytes = int(text_lengths(dataset).sum()), sum(dataset["bytes"])
     texts, ids = dataset["text"][:], dataset["ids"][:]
     unk = sum(row.count(model.config.unk_token_id) for row in ids) / tokens
@@ -132,7 +121,7 @@ def evaluate_split(
     iw = None
     if bound.nll is not None:
         counts = [k for k in CURVE if k < samples] if curve and latent else []
-        stage = advance(f"iw_nll, {samples} samples")
+        stage = counter(progress, f"iw_nll, {samples} samples", n)
         *fewer, iw = importance_weighted_nll(model, dataset, [*counts, samples], seed + 1, bf16, stage)
         nll, iw_nll = _mean(bound.nll), _mean(iw)
         if curve and latent:
@@ -156,7 +145,7 @@ def evaluate_split(
             metrics["rate_per_dimension"] = bound.rate_per_dimension.tolist()
         if bound.rate is not None:
             metrics |= {"rate": _mean(bound.rate), **latent_information(bound, seed)}
-        metrics |= _reconstruction(vae, bound.mu, texts, ids, chinese, advance("reconstruction"))
+        metrics |= reconstruction(vae, bound.mu, dataset, chinese, counter(progress, "reconstruction", n))
     metrics |= _prior_samples(vae, prior_samples, chinese, seed, train_texts)
     metrics["seconds"] = round(time.time() - start, 2)
     return Evaluation(metrics, bound, iw)
@@ -177,7 +166,24 @@ def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:
     return "none" if words else "13a"
 
 
-def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], chinese: bool, advance) -> dict[str, Any]:
+def counter(progress: Callable[[str, int, int], None] | None, stage: str, total: int) -> Callable[[int], None]:
+    """What adds up the texts that are done with, and tells how many of how many that makes in a stage."""
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress:
+            progress(stage, done, total)
+
+    return add
+
+
+def reconstruction(
+    vae: TextVAE, z: torch.Tensor, dataset, chinese: bool, advance: Callable[[int], None]
+) -> dict[str, Any]:
+    """How much of the texts of a split comes back, greedily, from their latent vectors z (N,D)."""
+    texts, ids = dataset["text"][:], dataset["ids"][:]
     hypotheses: list[list[int]] = [[]] * len(texts)
     greedy = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
     for index in length_sorted_batches([len(row) for row in ids]):
@@ -186,7 +192,7 @@ def _reconstruction(vae: TextVAE, mu, texts: list[str], ids: list[list[int]], ch
             longest = max(len(ids[row]) for row in rows) + 5
             config = vae.generation_config(max_new_tokens=longest, allow_unknown=True, **greedy)
             out = vae.model.generate(
-                z=mu[rows].to(vae.model.device), generation_config=config, custom_generate=decode_rows
+                z=z[rows].to(vae.model.device), generation_config=config, custom_generate=decode_rows
             )
             for row, generated in zip(rows, out.tolist(), strict=True):
                 hypotheses[row] = generated[1:]

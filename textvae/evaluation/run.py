@@ -19,7 +19,7 @@ from textvae.evaluation.comparison import common_units, gap
 from textvae.evaluation.language_model import perplexities
 from textvae.evaluation.paths import interpolation_quality
 from textvae.evaluation.probes import MOST_TEXTS, check_labels, probe_labels
-from textvae.evaluation.refine import refined_bound
+from textvae.evaluation.refine import refined_metrics
 from textvae.evaluation.report import evaluate_split, tokenizer_for_bleu
 from textvae.evaluation.similarity import mauve
 from textvae.evaluation.text import is_chinese
@@ -42,7 +42,7 @@ class Extras:
         paths: pairs of texts whose interpolations are measured; 0 for none.
         probes: accuracy of labels read off the posterior means.
         mauve: sentence encoder by which samples are held against texts.
-        refine: gradient steps on each text's posterior.
+        refine: gradient steps for each text: how much more comes back, and the bound with refined posteriors.
     """
 
     curve: bool = False
@@ -144,14 +144,12 @@ def evaluate_run(
     if extras.mauve:
         metrics |= {"mauve": similarity, "mauve_features": extras.mauve}
     if extras.refine:
-        bound = refined_bound(vae.model, encoded, extras.refine, bf16=bf16)
-        means = {"refined_nll": bound.nll, "refined_rate": bound.rate}
-        metrics |= {name: float(value.double().mean()) for name, value in means.items()}
+        metrics |= refined_metrics(vae, encoded, evaluation.bound.mu, extras.refine, samples, bf16, progress)
     return metrics, vae, train
 
 
 def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetDict, split: str) -> None:
-    latent = {"--paths": extras.paths, "--probes": extras.probes}
+    latent = {"--paths": extras.paths, "--probes": extras.probes, "--refine": extras.refine}
     asked = [name for name, value in latent.items() if value]
     if asked and not vae.latent_size:
         raise ValueError(
@@ -160,9 +158,6 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
     posterior = vae.model.config.latent["posterior"]["kind"]
     if extras.against and vae.latent_size and not vae.model.posterior.has_density:
         raise ValueError(f"--against: a {posterior} posterior has no density, so there is no bound to compare")
-    if extras.refine and (not vae.latent_size or posterior != "gaussian"):
-        what = f"has a {posterior} posterior" if vae.latent_size else "is a plain language model"
-        raise ValueError(f"--refine: this run {what}; only gaussian posteriors can be refined")
     if extras.probes:
         if "label" not in splits["train"].column_names:
             raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
