@@ -46,12 +46,14 @@ def test_each_step_is_the_gradient_s(make_model):
     torch.testing.assert_close(moved, z - 0.1 * leaf.grad / (leaf.grad.abs() + 1e-3), atol=1e-5, rtol=1e-4)
 
 
-def test_texts_of_a_batch_have_nothing_to_do_with_each_other(make_model):
+def test_texts_of_a_batch_have_nothing_to_do_with_each_other(make_model, monkeypatch):
     model = tiny(make_model, latent_size=3, injection=3.0).eval()
     z = torch.tensor([[0.3, -0.5, 0.1], [1.0, 0.0, -1.0]])
     together = refined_vectors(model, as_batch(ROW, LONGER), z, 8)
     alone = [refined_vectors(model, as_batch(row), start[None], 8) for row, start in zip((ROW, LONGER), z, strict=True)]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
+    monkeypatch.setattr("textvae.inference.refine.TOKENS_AT_ONCE", 1)  # a text at a time
+    torch.testing.assert_close(refined_vectors(model, as_batch(ROW, LONGER), z, 8), together, atol=1e-4, rtol=1e-4)
 
 
 def test_on_the_sphere_they_stay_there(make_model):

@@ -14,6 +14,8 @@ from textvae.latent import DiagonalGaussian, kl
 POSTERIOR_STEP, VECTOR_STEP = 0.05, 0.1
 # Nats for a step of 1 in a number below which it hardly moves: rounding must not.
 FLAT = 1e-3
+# Whose states a big decoder can hold for its backward pass.
+TOKENS_AT_ONCE = 2048
 
 
 def refined_vectors(model, batch: dict[str, Tensor], z: Tensor, steps: int) -> Tensor:
@@ -38,10 +40,10 @@ def refined_vectors(model, batch: dict[str, Tensor], z: Tensor, steps: int) -> T
     def place(z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) if on_sphere else z
 
-    def distortion(z: Tensor) -> Tensor:
-        return model.distortion(batch["input_ids"], batch["attention_mask"], place(z)[None])
+    def distortion(part: dict[str, Tensor], z: Tensor) -> Tensor:
+        return model.distortion(part["input_ids"], part["attention_mask"], place(z)[None])
 
-    return place(*_descend(model, [z], distortion, steps, size)) if steps else z
+    return place(*_descend(model, batch, [z], distortion, steps, size)) if steps else z
 
 
 def refined_posterior(
@@ -64,11 +66,11 @@ def refined_posterior(
     if not isinstance(q, DiagonalGaussian):
         raise ValueError("--refine: only Gaussian posteriors can be refined")
 
-    def negative_elbo(mu: Tensor, logvar: Tensor) -> Tensor:
-        distortion, rate = bound_terms(model, batch, DiagonalGaussian(mu, logvar), generator)
+    def negative_elbo(part: dict[str, Tensor], mu: Tensor, logvar: Tensor) -> Tensor:
+        distortion, rate = bound_terms(model, part, DiagonalGaussian(mu, logvar), generator)
         return distortion + rate
 
-    return DiagonalGaussian(*_descend(model, [q.mu, q.logvar], negative_elbo, steps, POSTERIOR_STEP))
+    return DiagonalGaussian(*_descend(model, batch, [q.mu, q.logvar], negative_elbo, steps, POSTERIOR_STEP))
 
 
 def bound_terms(
@@ -80,21 +82,27 @@ def bound_terms(
     return distortion, kl(q, model.prior, q.log_prob(z), model.prior.log_prob(z))[0]
 
 
-def _descend(model, start: list[Tensor], loss: Callable[..., Tensor], steps: int, size: float) -> list[Tensor]:
-    """Tensors after steps of Adam along the loss of each sentence; the weights of the model get no gradient."""
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in start]
-    optimizer = torch.optim.Adam(leaves, size, eps=FLAT)
+def _descend(
+    model, batch: dict[str, Tensor], start: list[Tensor], loss: Callable[..., Tensor], steps: int, size: float
+) -> list[Tensor]:
+    """Tensors (B,D) after steps of Adam along the loss of their sentences; the weights of the model get no gradient."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
+    found = []
     try:
         for weight in trained:
             weight.requires_grad_(False)
         # Recurrent kernels of cuDNN give no gradient in evaluation mode.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            for _ in range(steps):
-                optimizer.zero_grad()
-                loss(*leaves).sum().backward()
-                optimizer.step()
+            for rows in torch.arange(len(start[0])).split(max(1, TOKENS_AT_ONCE // batch["input_ids"].shape[1])):
+                part = {name: value[rows] for name, value in batch.items()}
+                leaves = [tensor[rows].detach().clone().requires_grad_() for tensor in start]
+                optimizer = torch.optim.Adam(leaves, size, eps=FLAT)
+                for _ in range(steps):
+                    optimizer.zero_grad()
+                    loss(part, *leaves).sum().backward()
+                    optimizer.step()
+                found.append([leaf.detach() for leaf in leaves])
     finally:
         for weight in trained:
             weight.requires_grad_(True)
-    return [leaf.detach() for leaf in leaves]
+    return [torch.cat(parts) for parts in zip(*found, strict=True)]
