@@ -52,6 +52,14 @@ def test_every_format_of_vectors(textvae, trained, z, tmp_path, suffix):
     assert torch.equal(read_vectors(target), z)
 
 
+def test_refined(textvae, trained, z, tmp_path):
+    source, target = write(tmp_path / "in.txt"), tmp_path / "z.npy"
+    textvae("encode", trained.folder, source, target, "--refine", 2)
+    refined = read_vectors(target)
+    assert torch.equal(refined, TextVAE.from_pretrained(trained.folder).encode(TEXTS, refine=2))
+    assert not torch.equal(refined, z)
+
+
 def test_another_column(textvae, trained, z, tmp_path):
     source = write(tmp_path / "in.csv", "title")
     textvae("encode", trained.folder, source, tmp_path / "z.npy", "--text-column", "title")

@@ -30,6 +30,11 @@ def test_json(textvae, trained, vae, method, steps):
     assert result.json == {"a": A, "b": B, "method": method, "steps": vae.interpolate(A, B, steps, method)}
 
 
+def test_refined_ends(textvae, trained, vae):
+    result = textvae("interpolate", trained.folder, A, B, "--refine", 6, "--json")
+    assert result.json["steps"] == vae.interpolate(A, B, refine=6)
+
+
 def test_texts_from_stdin(textvae, trained):
     assert textvae("interpolate", trained.folder, stdin=f"{A}\n{B}\n") == textvae("interpolate", trained.folder, A, B)
 

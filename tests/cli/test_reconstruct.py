@@ -27,6 +27,13 @@ def test_texts_from_stdin(textvae, trained, copies, arguments, stdin):
     assert result.json == {"originals": TEXTS, "reconstructions": copies}
 
 
+def test_refined(textvae, trained):
+    result = textvae("reconstruct", trained.folder, *TEXTS, "--refine", 6, "--json")
+    vae = TextVAE.from_pretrained(trained.folder)
+    assert result.json["reconstructions"] == vae.reconstruct(TEXTS, refine=6)
+    assert (textvae("reconstruct", trained.folder, *TEXTS, "--refine", -1).code) == 2
+
+
 def test_a_text_of_several_lines(textvae, trained, monkeypatch):
     monkeypatch.setattr(TextVAE, "reconstruct", lambda self, texts, **options: ["one\ntwo"])
     assert textvae("reconstruct", trained.folder, "ONE\nTWO").out == "ONE\nTWO\n  -> one\n     two\n"
