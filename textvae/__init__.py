@@ -1,13 +1,8 @@
 """textvae: variational autoencoders of text. The public names; each is imported when it is first used."""
 
-import os
 from importlib import import_module
 
 from textvae.auto import introduce
-
-# Read by torch when it first asks for memory: big tensors then lie on huge pages where Linux gives them to who asks. On
-# small ones a training step takes a third longer, and softmax over a vocabulary eight times as long.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 __version__ = "0.1.0"
 
