@@ -269,9 +269,9 @@ def report(results: list[dict[str, Any]]) -> str:
         "language model's nll is exact. The others' nll is the bound at beta = 1; iw_nll with fewer samples "
         "(iw_samples) is an upper bound of that with more. What is refined is so after "
         f"{REFINE} gradient steps for each sentence (semi-amortised): nll and iw_nll with refined posteriors, "
-        "reconstructions from refined vectors; empty where a row was measured before that was. The gap is to the language model of "
-        "the same section and seed, below 0 where the VAE is better; it has the dropout and the weight decay of the "
-        "VAEs, since no other dropout or word dropout was better by more than 0.1 on validation "
+        "reconstructions from refined vectors; empty where a row was measured before that was. The gap is to the "
+        "language model of the same section and seed, below 0 where the VAE is better; it has the dropout and the "
+        "weight decay of the VAEs, since no other dropout or word dropout was better by more than 0.1 on validation "
         "([lab log](experiments.md)). Minutes are those of training. Rows whose "
         "objective puts no weight on the rate (InfoVAE, adversarial, denoising, autoencoder) have no likelihood to "
         "speak of: nothing keeps their posteriors from shrinking to points.",
