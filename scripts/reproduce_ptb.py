@@ -61,7 +61,7 @@ class Row:
         what: in words.
         overrides: key=value.
         recipe: name in configs.
-        full: trained with the budget of its recipe, and measured on the whole test split.
+        full: trained with up to the budget of its recipe, and measured on the whole test split.
         staged: a quarter of the updates goes to the autoencoder.
     """
 
@@ -208,10 +208,9 @@ class Trial:
     @property
     def evaluation(self) -> list[str]:
         """Arguments of `textvae` by which it is measured."""
-        samples = str(self.samples or (500 if ROWS[self.name].full else 50))
         against = ["--against", str(self.beside.folder)] if self._has_gap else []
         refine = [] if self.name in LANGUAGE_MODELS else ["--refine", str(REFINE)]
-        return ["evaluate", str(self.folder), "--split", "test", "--samples", samples, *refine, *against]
+        return ["evaluate", str(self.folder), "--split", "test", "--samples", str(self._samples), *refine, *against]
 
     @property
     def beside(self) -> Trial:
@@ -220,10 +219,18 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether it is trained and measured, with the gap to its language model where that is finished."""
+        """Whether it is trained and measured as asked, with the gap to its language model where that is finished."""
         if not runs.metrics(self.folder, "test").is_file():
             return False
-        return not self._has_gap or runs.figures(self.folder, "test").get("gap_iw_nll") is not None
+        figures = runs.figures(self.folder, "test")
+        if self.name in LANGUAGE_MODELS:
+            return True
+        as_asked = figures.get("iw_samples") == self._samples and "refined_reconstruction_bleu" in figures
+        return as_asked and (not self._has_gap or figures.get("gap_iw_nll") is not None)
+
+    @property
+    def _samples(self) -> int:
+        return self.samples or (500 if ROWS[self.name].full else 50)
 
     @property
     def _has_gap(self) -> bool:
@@ -251,6 +258,7 @@ def record(trial: Trial, file: Path, new: bool) -> dict[str, dict[str, Any]]:
     entry |= {key: found.get(key) for key in ("date", "cpu", "gpu", "threads", "torch")}
     known[trial.folder.name] = entry | {
         "row": trial.name,
+        "what": ROWS[trial.name].what,
         "seed": trial.seed,
         "fast": trial.fast,
         "commands": trial.commands(),
@@ -271,8 +279,8 @@ def report(results: list[dict[str, Any]]) -> str:
         f"{REFINE} gradient steps for each sentence (semi-amortised): nll and iw_nll with refined posteriors, "
         "reconstructions from refined vectors; empty where a row was measured before that was. The gap is to the "
         "language model of the same section and seed, below 0 where the VAE is better; it has the dropout and the "
-        "weight decay of the VAEs, since no other dropout or word dropout was better by more than 0.1 on validation "
-        "([lab log](experiments.md)). Minutes are those of training. Rows whose "
+        "weight decay of the VAEs but high_rate, since no other dropout or word dropout was better by more than 0.1 on "
+        "validation ([lab log](experiments.md)). Minutes are those of training. Rows whose "
         "objective puts no weight on the rate (InfoVAE, adversarial, denoising, autoencoder) have no likelihood to "
         "speak of: nothing keeps their posteriors from shrinking to points.",
     ]
@@ -323,7 +331,7 @@ def table(found: list[dict[str, Any]]) -> list[str]:
         trials = sorted((entry for entry in found if entry["row"] == row), key=lambda entry: entry["seed"])
         for entry in trials:
             cells = ["" if entry.get(key) is None else form.format(entry[key]) for key, form in COLUMNS]
-            lines.append(f"| {' | '.join([row, str(entry['seed']), *cells, ROWS[row].what])} |")
+            lines.append(f"| {' | '.join([row, str(entry['seed']), *cells, entry['what']])} |")
         if len(trials) > 1:
             lines.append(f"| {' | '.join([row, 'mean ± sd', *(_mean(trials, key) for key, _ in COLUMNS), ''])} |")
     return lines
@@ -355,7 +363,7 @@ def main() -> None:
             parser.error(f"--{name}: {count} is not allowed; at least 1")
     full = [name for name in args.rows if ROWS[name].full]
     if args.fast and full:
-        parser.error(f"--fast: {', '.join(full)} always have the budget of their recipe")
+        parser.error(f"--fast: {', '.join(full)} are no part of the fast comparison")
     if any(not ROWS[name].full for name in args.rows):
         thousand(args.data, args.output_dir / CORPUS)
     args.results.parent.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,7 @@ DECODERS = {
         "num_layers": 2,
         "inject": ["initial", "concat", "output"],
     },
+    "gru-anchored": {"kind": "recurrent", "embedding_size": 12, "hidden_size": 14, "anchor_embeddings": True},
     "gru-untied-output": {
         "kind": "recurrent",
         "embedding_size": 12,

@@ -31,8 +31,9 @@ def test_json(textvae, trained, vae, method, steps):
 
 
 def test_refined_ends(textvae, trained, vae):
-    result = textvae("interpolate", trained.folder, A, B, "--refine", 6, "--json")
-    assert result.json["steps"] == vae.interpolate(A, B, refine=6)
+    result = textvae("interpolate", trained.folder, A, B, "--refine", 60, "--json")
+    assert result.json["steps"] == vae.interpolate(A, B, refine=60)
+    assert result.json["steps"] != vae.interpolate(A, B)
 
 
 def test_texts_from_stdin(textvae, trained):

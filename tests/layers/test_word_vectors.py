@@ -33,6 +33,40 @@ def test_first_vectors_are_the_largest_components_whitened(pretrained, size):
     assert torch.equal(table.weight, first)
 
 
+def test_a_new_model_has_random_vectors_and_no_changes(make_model):
+    """Others for every seed; what they are is the size of those that are not anchored."""
+    tables = [make_model(decoder="gru-anchored", vocab_size=500, seed=seed).decoder.embedding for seed in (0, 1)]
+    plain = make_model(decoder="gru", vocab_size=500).decoder.embedding.weight
+    for table in tables:
+        assert not table.change.weight.any()
+        assert torch.equal(table.weight, table.first)
+        assert table.first.abs().max() <= 0.1
+        assert table.first.std().item() == pytest.approx(plain.std().item(), rel=0.05)
+    assert not torch.equal(tables[0].first, tables[1].first)
+
+
+def test_a_model_of_anchored_vectors_reads_and_writes_by_them(make_model, batch):
+    """Encoder, decoder and softmax layer all see first vectors and changes; only these are trained."""
+    encoder = {"kind": "recurrent", "embedding_size": 12, "hidden_size": 10, "share_embeddings": True}
+    model = make_model(encoder, "gru-anchored")
+    plain = make_model(encoder, "gru")
+    with torch.no_grad():
+        model.decoder.embedding.change.weight.normal_(std=0.1)
+        weights = {name: w for name, w in model.state_dict().items() if not name.startswith("decoder.embedding.")}
+        plain.load_state_dict(weights | {"decoder.embedding.weight": model.decoder.embedding.weight})
+        z = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(0))
+        for model_z in (
+            (model.distortion(*batch, z), plain.distortion(*batch, z)),
+            (
+                model.encode(*batch).mean,
+                plain.encode(*batch).mean,
+            ),
+        ):
+            torch.testing.assert_close(*model_z)
+    assert "decoder.embedding.change.weight" in dict(model.named_parameters())
+    assert "decoder.embedding.first" not in dict(model.named_parameters())
+
+
 def test_decay_draws_to_what_was_first(pretrained):
     table = AnchoredEmbedding(V, 4)
     table.begin_from(pretrained)

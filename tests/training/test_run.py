@@ -286,6 +286,17 @@ def test_resume_of_a_finished_run_changes_no_weight(short, template, finished):
     assert run.metrics | {"seconds": 0} == template.metrics | {"seconds": 0}
 
 
+def test_resume_of_a_run_that_is_older_than_a_key(short, template, broken):
+    """Such a run has the default of the key, and no other value."""
+    file = broken / "textvae.yaml"
+    sections = yaml.safe_load(file.read_text())
+    assert sections["model"]["decoder"].pop("anchor_embeddings") is False
+    file.write_text(yaml.safe_dump(sections))
+    with pytest.raises(ValueError, match="--resume: model differ from"):
+        short("model.decoder.anchor_embeddings=true", resume=True)
+    assert short(resume=True).metrics["nll"] == template.metrics["nll"]
+
+
 def test_resume_for_longer(short, finished):
     short("training.max_steps=9", resume=True)
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best", "checkpoint-9"}

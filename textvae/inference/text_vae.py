@@ -193,7 +193,7 @@ class TextVAE:
             sample: draw from the posterior instead of taking its mean.
             seed: of the draw.
             refine: gradient steps from there towards the vector from which the decoder tells the text best: slower,
-                and more of the text comes back. Some 20 do most of it.
+                and more of the text comes back. With some 20 much of it does; the more, the farther from the prior.
 
         Returns:
             (N,D), or (D,) for one text; float32, on the processor.
