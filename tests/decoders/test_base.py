@@ -68,7 +68,7 @@ def test_word_dropout_without_a_token_to_put_in(make_model):
 @pytest.mark.parametrize("tied", [True, False])
 def test_tying(make_model, kind, tied):
     decoder = decoder_with(make_model, kind, tie_embeddings=tied)
-    assert (decoder.softmax_weight is decoder.embedding.weight) == tied
+    assert torch.equal(decoder.softmax_weight, decoder.embedding.weight) == tied
     assert hasattr(decoder, "softmax") != tied
 
 
