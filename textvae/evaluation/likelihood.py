@@ -16,7 +16,7 @@ from torch import Tensor
 from textvae.data.collator import Collator
 from textvae.data.encoding import text_lengths
 from textvae.hardware import autocast
-from textvae.inference.refine import refined_posterior
+from textvae.latent import DiagonalGaussian
 
 # Rows (samples times sentences) times tokens that one forward pass may hold.
 TOKENS_AT_ONCE = 16_384
@@ -147,7 +147,7 @@ def log_importance_weights(
     seed: int = 0,
     bf16: bool | None = None,
     progress: Callable[[int], None] | None = None,
-    refine: int = 0,
+    posteriors: DiagonalGaussian | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """log p(x|z_i) p(z_i) / q(z_i|x) with z_i from q, batch by batch.
 
@@ -158,8 +158,8 @@ def log_importance_weights(
         seed: of the samples.
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with the number of texts done.
-        refine: gradient steps on each text's q (`refined_posterior`): samples from there are no less valid, and where
-            the encoder's q is far from the true posterior the bound is tighter.
+        posteriors: (N,D), q of each text in place of the encoder's. The bound holds for any, and is the tighter the
+            nearer they are to the true ones.
 
     Yields:
         (B,) index in the split and (k,B) log weights in nats.
@@ -171,7 +171,7 @@ def log_importance_weights(
         ids, mask = batch["input_ids"], batch["attention_mask"]
         at_once = max(1, TOKENS_AT_ONCE // ids.numel())
         with evaluating(model), autocast(device, bf16):
-            q = refined_posterior(model, batch, refine, generator) if refine else model.encode(**batch)
+            q = model.encode(**batch) if posteriors is None else posteriors[torch.from_numpy(index)]
             parts = []
             for start in range(0, num_samples, at_once):
                 z = q.rsample(min(at_once, num_samples - start), generator)
@@ -188,7 +188,7 @@ def importance_weighted_nll(
     seed: int = 0,
     bf16: bool | None = None,
     progress: Callable[[int], None] | None = None,
-    refine: int = 0,
+    posteriors: DiagonalGaussian | None = None,
 ) -> Tensor:
     """-log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x) with z_i from q: a bound that tightens as k grows.
 
@@ -196,7 +196,7 @@ def importance_weighted_nll(
         model: a TextVAEModel.
         dataset: rows with `ids` and `length`.
         num_samples: k, or several: the smaller ones then take the first samples of the largest.
-        seed, bf16, progress, refine: as for `log_importance_weights`.
+        seed, bf16, progress, posteriors: as for `log_importance_weights`.
 
     Returns:
         (N,) in nats, or (number of k, N). k = 1 is a one-sample estimate of the negative ELBO. For a plain language
@@ -213,7 +213,9 @@ def importance_weighted_nll(
             kind = model.config.latent["posterior"]["kind"]
             raise ValueError(f"a {kind} posterior has no density: there is no bound on the likelihood")
         nll = torch.zeros(len(counts), len(dataset))
-        for index, weights in log_importance_weights(model, dataset, int(counts.max()), seed, bf16, progress, refine):
+        for index, weights in log_importance_weights(
+            model, dataset, int(counts.max()), seed, bf16, progress, posteriors
+        ):
             nll[:, index] = (counts.log()[:, None] - weights.double().logcumsumexp(0)[counts - 1]).float()
     else:
         nll = evaluate_bound(model, dataset, 1, seed, bf16, progress).distortion.expand(len(counts), -1)

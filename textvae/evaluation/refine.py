@@ -23,6 +23,7 @@ from textvae.evaluation.text import is_chinese
 from textvae.hardware import autocast
 from textvae.inference.refine import bound_terms, refined_posterior, refined_vectors
 from textvae.inference.text_vae import TextVAE
+from textvae.latent import DiagonalGaussian
 
 
 def refined_metrics(
@@ -56,9 +57,10 @@ def refined_metrics(
     found = {f"refined_{key}": value for key, value in copies.items() if key != "bleu_signature"}
     if vae.model.config.latent["posterior"]["kind"] != "gaussian":
         return found
-    bound = refined_bound(vae.model, dataset, steps, bf16=bf16, progress=counter(progress, "refined bound", n))
+    q = refined_posteriors(vae.model, dataset, steps, 2, bf16, counter(progress, "refined posteriors", n))
+    bound = bound_under(vae.model, dataset, q, bf16=bf16)
     stage = counter(progress, f"refined iw_nll, {samples} samples", n)
-    iw = importance_weighted_nll(vae.model, dataset, samples, 1, bf16, stage, refine=steps)
+    iw = importance_weighted_nll(vae.model, dataset, samples, 1, bf16, stage, posteriors=q)
     means = {"refined_nll": bound.nll, "refined_rate": bound.rate, "refined_iw_nll": iw}
     found |= {name: float(value.double().mean()) for name, value in means.items()}
     found["refined_iw_nll_stderr"] = float(iw.double().std() / math.sqrt(n)) if n > 1 else None
@@ -79,7 +81,7 @@ def refined_means(
         model: a TextVAEModel with a latent variable.
         dataset: rows with `ids` and `length`.
         mu: where to start.
-        steps, bf16, progress: as for `refined_bound`.
+        steps, bf16, progress: as for `refined_posteriors`.
     """
     collate, device, z = Collator.of(model.config), model.device, torch.empty_like(mu)
     for index in length_sorted_batches(text_lengths(dataset)):
@@ -91,19 +93,17 @@ def refined_means(
     return z
 
 
-def refined_bound(
+def refined_posteriors(
     model,
     dataset,
     steps: int,
     seed: int = 0,
     bf16: bool | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Bound:
-    """The negative ELBO at beta = 1 of every text, after gradient steps on its own posterior.
+) -> DiagonalGaussian:
+    """q of every text after gradient steps on its own mu and logvar.
 
-    mu and logvar start at the encoder's and follow the negative ELBO of one sample a step. What is returned is taken
-    at a sample that no step has seen. Comparing with `evaluate_bound` shows how much of the bound is lost because one
-    encoder serves all sentences (the amortisation gap).
+    They start at the encoder's and follow the negative ELBO at beta = 1, of one sample a step.
 
     Args:
         model: a TextVAEModel with Gaussian posteriors.
@@ -114,12 +114,41 @@ def refined_bound(
         progress: called with the number of texts done.
 
     Returns:
-        Per-text distortion and rate.
+        mu and logvar (N,D).
 
     Raises:
         ValueError: a plain language model, or another posterior.
 
     Source: Kim et al. 2018, arXiv 1802.02550, algorithm 1.
+    """
+    collate, device = Collator.of(model.config), model.device
+    generator = torch.Generator(device).manual_seed(seed)
+    mu, logvar = (torch.empty(len(dataset), model.config.latent_size, device=device) for _ in range(2))
+    for index in length_sorted_batches(text_lengths(dataset)):
+        batch, rows = batch_of(dataset, index, collate, device), torch.from_numpy(index)
+        with evaluating(model), autocast(device, bf16):
+            q = refined_posterior(model, batch, steps, generator)
+        mu[rows], logvar[rows] = q.mu, q.logvar
+        if progress:
+            progress(len(index))
+    return DiagonalGaussian(mu, logvar)
+
+
+def bound_under(model, dataset, posteriors: DiagonalGaussian, seed: int = 0, bf16: bool | None = None) -> Bound:
+    """The negative ELBO at beta = 1 of every text under given posteriors.
+
+    Where these are refined, comparing with `evaluate_bound` shows how much of the bound is lost because one encoder
+    serves all sentences (the amortisation gap).
+
+    Args:
+        model: a TextVAEModel with Gaussian posteriors.
+        dataset: rows with `ids` and `length`.
+        posteriors: mu and logvar (N,D).
+        seed: of the samples, one a text.
+        bf16: precision of matrix products; None for what suits the machine.
+
+    Returns:
+        Per-text distortion and rate.
     """
     collate, device, n = Collator.of(model.config), model.device, len(dataset)
     generator = torch.Generator(device).manual_seed(seed)
@@ -127,9 +156,6 @@ def refined_bound(
     for index in length_sorted_batches(text_lengths(dataset)):
         batch, rows = batch_of(dataset, index, collate, device), torch.from_numpy(index)
         with evaluating(model), autocast(device, bf16):
-            q = refined_posterior(model, batch, steps, generator)
-            terms = bound_terms(model, batch, q, generator)
+            terms = bound_terms(model, batch, posteriors[rows], generator)
         distortion[rows], rate[rows] = (term.float().cpu() for term in terms)
-        if progress:
-            progress(len(index))
     return Bound(distortion, rate)
