@@ -90,7 +90,7 @@ def report(result, shown: dict) -> str:
     lines += [
         f"The run lies in {folder} (model, tokenizer, metrics.json, samples.txt, README.md, report.html). Next:",
         "",
-        "  " + shlex.join(["textvae", "interpolate", str(folder), shown["a"], shown["originals"][0]]),
+        "  " + shlex.join(["textvae", "interpolate", str(folder), shown["a"], shown["b"], "--refine", "20"]),
         "  " + shlex.join(["textvae", "sample", str(folder), "-n", "20", "--temperature", "0.8"]),
         "  " + shlex.join(["textvae", "evaluate", str(folder), "--split", "test"]),
     ]
