@@ -209,9 +209,9 @@ class Trial:
         """Whether it is trained and measured as asked, with the gap to its language model where that is finished."""
         if not runs.metrics(self.folder, "test").is_file():
             return False
-        figures = runs.figures(self.folder, "test")
         if self.name in LANGUAGE_MODELS:
             return True
+        figures = runs.figures(self.folder, "test")
         as_asked = figures.get("iw_samples") == self._samples and "refined_reconstruction_bleu" in figures
         return as_asked and (not self._has_gap or figures.get("gap_iw_nll") is not None)
 

@@ -41,16 +41,12 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
     if not (folder / "textvae.yaml").is_file():
         return
     from textvae import load_recipe  # here, since they take longer than --help may
-    from textvae.evaluation.run import load_run_recipe
-    from textvae.recipe import read_sections
+    from textvae.evaluation.run import run_sections
     from textvae.weights import commit
 
     try:
-        new = yaml.safe_load(load_recipe(recipe, overrides).to_yaml())
-        # Keys that came after the run was begun have their default there.
-        old = yaml.safe_load(load_run_recipe(folder, []).to_yaml())
-        old["training"] = read_sections(folder / "textvae.yaml")["training"]
-        old, new = dict(_keys(old)), dict(_keys(new))
+        asked = load_recipe(recipe, overrides).to_yaml()
+        old, new = dict(_keys(run_sections(folder))), dict(_keys(yaml.safe_load(asked)))
     except (ValueError, OSError) as error:
         refuse(str(error))
     for key in [key for key in new if key.endswith((".revision", ".fingerprint"))]:

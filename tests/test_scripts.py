@@ -204,13 +204,10 @@ def test_every_row_of_the_table_is_a_recipe(reproduce):
     [("best", None, "500"), ("best", 7, "7"), ("free_bits", None, "50"), ("free_bits", 7, "7")],
 )
 def test_how_often_a_row_is_sampled(reproduce, tmp_path, row, samples, measured):
-    evaluation = reproduce.Trial(row, 0, False, tmp_path, tmp_path, samples).evaluation
-    assert evaluation[evaluation.index("--samples") + 1] == measured
-    assert "--refine" in evaluation
-    assert (
-        "--refine"
-        not in reproduce.Trial(f"{'best_' if row == 'best' else ''}lm", 0, False, tmp_path, tmp_path).evaluation
-    )
+    trial = reproduce.Trial(row, 0, False, tmp_path, tmp_path, samples)
+    assert trial.evaluation[trial.evaluation.index("--samples") + 1] == measured
+    assert "--refine" in trial.evaluation
+    assert "--refine" not in trial.beside.evaluation
 
 
 def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):

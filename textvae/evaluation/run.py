@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from datasets import Dataset, DatasetDict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
@@ -73,6 +74,18 @@ def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
         raise ValueError(f"{folder / 'textvae.yaml'}: training: {one_line(repr(training), 80)} is not a mapping")
     stages = training.get("stages")
     return make_recipe({**sections, "training": {"stages": stages} if stages else {}}, overrides, folder)
+
+
+def run_sections(folder: Path) -> dict[str, Any]:
+    """The sections of a run's recipe as plain mappings; keys that came after the run was begun have their default.
+
+    `training` is as it was noted, since another machine may not be able to train so.
+
+    Raises:
+        ValueError: the folder is no run.
+    """
+    sections = yaml.safe_load(load_run_recipe(folder, []).to_yaml())
+    return sections | {"training": read_sections(folder / "textvae.yaml").get("training") or {}}
 
 
 def evaluate_run(

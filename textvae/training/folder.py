@@ -12,7 +12,7 @@ import yaml
 
 from textvae import weights
 from textvae.configuration import TextVAEConfig
-from textvae.evaluation.run import load_run_recipe
+from textvae.evaluation.run import run_sections
 from textvae.latent.fitted import FITTED
 from textvae.recipe import Recipe
 from textvae.training.stages import WEIGHTS
@@ -103,10 +103,7 @@ def _is_commit(revision: str | None) -> bool:
 
 def check_resumed(recipe: Recipe, folder: Path) -> None:
     """Refuses to go on with another corpus, model or tokenizer than the run's."""
-    old, new = (yaml.safe_load(text) for text in ((folder / RECIPE).read_text(encoding="utf-8"), recipe.to_yaml()))
-    # Keys that came after the run was begun have their default there.
-    known = yaml.safe_load(load_run_recipe(folder, []).to_yaml())
-    old |= {name: known[name] for name in ("data", "tokenizer", "model")}
+    old, new = run_sections(folder), yaml.safe_load(recipe.to_yaml())
     for values in (old, new):
         # Of a local source, files may have moved; what is in them, resuming has never looked at.
         values["data"]["source"] = Path(values["data"]["source"]).name
