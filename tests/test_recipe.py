@@ -213,7 +213,7 @@ def test_a_label_column_named_for_another_corpus_is_optional(overrides, optional
             "dat: unknown section; did you mean 'data'? known: data, generation, model, objective, output_dir",
         ),
         ("foo=1", "foo: unknown section; known: data, "),
-        ("data.sorce=x", "data.sorce: unknown key; did you mean 'source'? known: config, label_column, "),
+        ("data.sorce=x", "data.sorce: unknown key; did you mean 'source'? known: augment, config, "),
         ("tokenizer.knd=x", "tokenizer.knd: unknown key; did you mean 'kind'? known: kind, min_frequency, "),
         ("model.encodr.kind=x", "model.encodr: unknown key; did you mean 'encoder'? known: decoder, encoder, latent"),
         ("model.encoder.cel=x", "model.encoder.cel: unknown key; did you mean 'cell'? known: bidirectional, "),
@@ -347,6 +347,11 @@ PRETRAINED = {"kind": "pretrained", "name": "some/model"}
             "model.decoder.beside: 5 is not allowed; input should be a mapping",
         ),
         ({"model": {"decoder": PRETRAINED | {"beside": {"cel": "gru"}}}}, "model.decoder.beside.cel: unknown key; did"),
+        (
+            {"data": {"augment": {"replace": 0.1}}, "model": {"encoder": PRETRAINED}},
+            "data.augment: not with a pretrained encoder",
+        ),
+        ({"data": {"augment": {"splice": 1.5}}}, "data.augment.splice: 1.5 is not allowed; "),
         (
             {"data": {"noise": {"drop": 0.1}}, "model": {"encoder": PRETRAINED | {"beside": {}}}},
             "data.noise: not with model.encoder.beside",

@@ -209,6 +209,11 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
     _check_objectives(model["latent"], objective, stages)
     check_stages(stages, model)
     data = _data(section["data"], named)
+    if data.augment.is_on and "name" in model["encoder"] and model["latent"]["size"]:
+        raise ValueError(
+            "data.augment: not with a pretrained encoder, which reads the texts as they are; leave it out, or take an "
+            "encoder that reads the decoder's tokens (model.encoder.kind: recurrent or transformer)"
+        )
     if data.noise.is_on and model["encoder"].get("beside"):
         raise ValueError(
             "data.noise: not with model.encoder.beside, which reads the texts as they are and tells what noise would "

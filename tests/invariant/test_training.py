@@ -32,6 +32,7 @@ VARIANTS = {
     "adversarial": ("objective={kind: adversarial, hidden_size: 16}", *DROPOUT),
     "aggressive": ("training.aggressive=true", *DROPOUT),
     "noise": ("data.noise={drop: 0.2, blank: 0.1, swap: 0.1, shuffle: 2}", *DROPOUT),
+    "augmented": ("data.augment={splice: 0.5, replace: 0.1}", "data.noise.drop=0.2", *DROPOUT),
     "batches by tokens": ("training.tokens_per_batch=600", "training.gradient_accumulation_steps=1", *DROPOUT),
     "end of an epoch": ("training.per_device_train_batch_size=65", *DROPOUT),
 }

@@ -30,6 +30,27 @@ class NoiseConfig(Section):
         return any(self.model_dump().values())
 
 
+class AugmentConfig(Section):
+    """Training texts that are made anew each time one is drawn, for encoder and decoder alike.
+
+    More texts than a corpus has, for models that are to copy any text: an autoencoder learns fewer by heart. What a
+    model samples is like what it was trained on, so a language model, or a VAE of a low rate, has no use for it.
+
+    Args:
+        splice: probability that a text is the beginning of the one drawn and the end of another of like length, cut
+            between tokens at the same share of both.
+        replace: probability of another word of the vocabulary in a word's place, any with the same probability.
+    """
+
+    splice: float = Field(0.0, ge=0, le=1)
+    replace: float = Field(0.0, ge=0, lt=1)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is any."""
+        return any(self.model_dump().values())
+
+
 class DataConfig(Section):
     """The corpus.
 
@@ -52,6 +73,7 @@ class DataConfig(Section):
         validation_size: share of the texts put aside when the corpus has no validation split, 10,000 at most.
         test_size: share of the texts put aside when the corpus has no test split, 10,000 at most.
         seed: of those splits.
+        augment: training texts spliced, words replaced; for encoder and decoder alike.
         noise: on what the encoder reads of training texts; the decoder has to give the texts back as they were.
     """
 
@@ -68,4 +90,5 @@ class DataConfig(Section):
     validation_size: float = Field(0.05, gt=0, lt=0.5)
     test_size: float = Field(0.05, gt=0, lt=0.5)
     seed: int = Field(0, ge=0)
+    augment: AugmentConfig = AugmentConfig()
     noise: NoiseConfig = NoiseConfig()

@@ -8,6 +8,11 @@ from torch.utils.data import Dataset
 from textvae.data.config import NoiseConfig
 
 
+def words_of(tokenizer) -> np.ndarray:
+    """The ids of a vocabulary, those of special tokens left out."""
+    return np.array(sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)))
+
+
 class Noise:
     """Makes noisy copies of ids.
 
@@ -27,8 +32,7 @@ class Noise:
         if config.blank and tokenizer.mask_token_id is None:
             raise ValueError("data.noise.blank: the tokenizer has no mask token; set it to 0 and use drop instead")
         self.config, self.seed, self.mask_id = config, seed, tokenizer.mask_token_id
-        special = set(tokenizer.all_special_ids)
-        self.words = np.array(sorted(set(tokenizer.get_vocab().values()) - special))
+        self.words = words_of(tokenizer)
 
     def __call__(self, ids: list[int], draw: int) -> list[int]:
         """A noisy copy.

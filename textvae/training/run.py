@@ -199,7 +199,7 @@ def _trainer(
     objective = registry.build("objective", values, model.config.latent_size)
     train, validation = splits["train"], splits["validation"]
     return TextVAETrainer(
-        model, args, objective, train, validation, tokenizer, callbacks, recipe.data.noise, encoder_tokenizer
+        model, args, objective, train, validation, tokenizer, callbacks, recipe.data, encoder_tokenizer
     )
 
 

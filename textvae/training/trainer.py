@@ -17,8 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
+from textvae.data.augment import AugmentedRows
 from textvae.data.collator import Collator
-from textvae.data.config import NoiseConfig
+from textvae.data.config import DataConfig
 from textvae.data.encoding import text_lengths
 from textvae.data.noise import Noise, NumberedRows
 from textvae.data.sampler import LengthGroupedSampler, TokenBatches
@@ -53,7 +54,7 @@ class TextVAETrainer(Trainer):
         train_dataset, eval_dataset: rows with `ids`, `length` and `text`.
         processing_class: the tokenizer.
         callbacks: of transformers.
-        noise: on what the encoder reads of training texts.
+        data: how training texts are changed (DataConfig's `augment` and `noise`); None for not at all.
         encoder_tokenizer: of an encoder that does not read the decoder's ids.
     """
 
@@ -66,16 +67,20 @@ class TextVAETrainer(Trainer):
         eval_dataset,
         processing_class,
         callbacks: list[TrainerCallback] | None = None,
-        noise: NoiseConfig | None = None,
+        data: DataConfig | None = None,
         encoder_tokenizer=None,
     ):
         reader = processing_class if encoder_tokenizer is None else encoder_tokenizer
-        noisy = noise is not None and noise.is_on
+        data, seed = data or DataConfig(), _data_seed(args)
+        if data.augment.is_on:
+            train_dataset = AugmentedRows(train_dataset, data.augment, processing_class, seed)
+        elif data.noise.is_on:
+            train_dataset = NumberedRows(train_dataset)
         super().__init__(
             model=model,
             args=args,
-            data_collator=Collator.of(model.config, Noise(noise, reader, _data_seed(args)) if noisy else None),
-            train_dataset=NumberedRows(train_dataset) if noisy else train_dataset,
+            data_collator=Collator.of(model.config, Noise(data.noise, reader, seed) if data.noise.is_on else None),
+            train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
             callbacks=callbacks,
