@@ -28,6 +28,7 @@ COLUMNS = (
     "iw_nll",
     "iw_samples",
     "mutual_information",
+    "mutual_information_cap",
     "active_units",
     "reconstruction_bleu",
     "minutes",

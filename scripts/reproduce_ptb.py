@@ -19,6 +19,7 @@ import itertools
 import json
 import random
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ COLUMNS = (
     ("refined_iw_nll", "{:.2f}"),
     ("rate", "{:.2f}"),
     ("mutual_information", "{:.2f}"),
+    ("mutual_information_cap", "{:.2f}"),
     ("active_units", "{}"),
     ("reconstruction_bleu", "{:.1f}"),
     ("refined_reconstruction_bleu", "{:.1f}"),
@@ -136,17 +138,24 @@ def overrides(row: Row, data: Path, steps: int, seed: int) -> list[str]:
     return [f"data.source={data}", *row.overrides, *changed, f"training.seed={seed}"]
 
 
-def thousand(data: Path, folder: Path) -> Path:
-    """A copy of the corpus with a fixed thousand sentences in its validation and test splits."""
-    texts = {}
+def read_splits(data: Path) -> dict[str, list[str]]:
+    """The lines of the files of a corpus, by split."""
+    splits = {}
     for split in ("train", "valid", "test"):
         found = sorted(data.glob(f"*{split}*.txt"))
         if len(found) != 1:
             runs.refuse(f"--data: wanted one file {split}.txt in {data}, found {len(found)}")
         try:
-            lines = [line for line in found[0].read_text(encoding="utf-8").splitlines() if line.strip()]
+            splits[split] = [line for line in found[0].read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             runs.refuse(f"--data: {found[0]} cannot be read as UTF-8 ({error})")
+    return splits
+
+
+def thousand(splits: dict[str, list[str]], folder: Path) -> Path:
+    """Writes the corpus with a fixed thousand sentences in its validation and test splits."""
+    texts = {}
+    for split, lines in splits.items():
         if split != "train":
             lines = random.Random(0).sample(lines, min(SENTENCES, len(lines)))
         texts[f"{split}.txt"] = "\n".join(lines) + "\n"
@@ -235,14 +244,27 @@ class Trial:
         return [train, runs.command(*self.evaluation)]
 
 
-def record(trial: Trial, file: Path, new: bool) -> dict[str, dict[str, Any]]:
-    """Adds a finished trial to the file of results, which it returns; an old one keeps its date and machine."""
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if trial.folder.name in known and not new:
-        return known
-    figures, found = runs.figures(trial.folder, "test"), hardware()
+def read_results(file: Path) -> dict[str, dict[str, Any]]:
+    """What is known so far, by the name of the run's folder."""
+    if not file.is_file():
+        return {}
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        runs.refuse(f"--results: {file} cannot be read ({error}); repair or remove it")
+
+
+def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
+    """Writes the figures of a finished trial to the file of results, which it returns.
+
+    Date and machine are those on record where it is the same training (the same minutes), measured here or elsewhere.
+    """
+    known = read_results(file)
+    figures = runs.figures(trial.folder, "test")
     entry = {key: figures.get(key) for key, _ in COLUMNS}
-    entry |= {key: found.get(key) for key in ("date", "cpu", "gpu", "threads", "torch")}
+    old = known.get(trial.folder.name, {})
+    trained = old if old.get("minutes") == entry["minutes"] else hardware()
+    entry |= {key: trained.get(key) for key in ("date", "cpu", "gpu", "threads", "torch")}
     known[trial.folder.name] = entry | {
         "row": trial.name,
         "what": ROWS[trial.name].what,
@@ -267,7 +289,9 @@ def report(results: list[dict[str, Any]]) -> str:
         "reconstructions from refined vectors; empty where a row was measured before that was. The gap is to the "
         "language model of the same section and seed, below 0 where the VAE is better; it has the dropout and the "
         "weight decay of the VAEs, since no other dropout or word dropout was better by more than 0.1 on validation "
-        "([lab log](experiments.md)). Minutes are those of training. Rows whose "
+        "([lab log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, the log of the "
+        f"number of sentences. Minutes are those of training. `runs/table/{CORPUS}` is what the script makes of --data "
+        "for the comparison. Rows whose "
         "objective puts no weight on the rate (InfoVAE, adversarial, denoising, autoencoder) have no likelihood to "
         "speak of: nothing keeps their posteriors from shrinking to points.",
     ]
@@ -351,25 +375,34 @@ def main() -> None:
     full = [name for name in args.rows if ROWS[name].full]
     if args.fast and full:
         parser.error(f"--fast: {', '.join(full)} are no part of the fast comparison")
+    splits, results = read_splits(args.data), args.results.with_suffix(".json")
+    read_results(results)
+    try:
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+        args.results.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        runs.refuse(f"cannot write where --output-dir and --results say: {error}")
     if any(not ROWS[name].full for name in args.rows):
-        thousand(args.data, args.output_dir / CORPUS)
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    start, failed = time.time(), []
+        thousand(splits, args.output_dir / CORPUS)
+    start, failed, alone = time.time(), {}, set()
     # Language models first: the others are held against them.
     for name in sorted(args.rows, key=lambda name: name not in LANGUAGE_MODELS):
         for seed in range(args.seeds):
             trial = Trial(name, seed, args.fast, args.data, args.output_dir, args.samples)
-            new = not trial.finished
             try:
                 trial.run()
-            except SystemExit:  # its message is on the terminal; the other rows do not depend on it
-                failed.append(trial.folder.name)
+            except SystemExit as end:  # its message is on the terminal; the other rows do not depend on it
+                failed[trial.folder.name] = end.code
                 continue
-            known = record(trial, args.results.with_suffix(".json"), new)
+            alone |= {trial.beside.name} if name not in LANGUAGE_MODELS and not trial.beside.finished else set()
+            known = record(trial, results)
             args.results.write_text(report(list(known.values())), encoding="utf-8")
     print(f"\n{args.results} after {(time.time() - start) / 60:.0f} minutes")
+    for name in sorted(alone):
+        print(f"no gap to the language model: it takes --rows {name} with the same --seeds, then these rows again")
     if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+        raise SystemExit(2 if set(failed.values()) == {2} else 1)
 
 
 if __name__ == "__main__":

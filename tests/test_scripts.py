@@ -259,7 +259,7 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
     assert [line.split()[1] for line in lines if line[:4] in ("| lm", "| fr")] == ["lm", "free_bits", "free_bits_total"]
 
 
-def test_seeds_have_a_mean_and_what_fails_does_not_end_the_table(reproduce, runs, tmp_path, monkeypatch):
+def test_seeds_have_a_mean_and_what_fails_does_not_end_the_table(reproduce, runs, tmp_path, monkeypatch, capsys):
     data = tmp_path / "data"
     data.mkdir()
     for split in ("train", "valid", "test"):
@@ -274,8 +274,11 @@ def test_seeds_have_a_mean_and_what_fails_does_not_end_the_table(reproduce, runs
     monkeypatch.setattr(runs, "figures", lambda folder, split: figures | {"iw_nll": 100.0 + int(folder.name[-1])})
     arguments = ["--data", data, "--output-dir", tmp_path / "out", "--results", tmp_path / "r.md", "--seeds", 3]
     monkeypatch.setattr(sys, "argv", ["x", *map(str, arguments), "--rows", "beta", "none"])
-    with pytest.raises(SystemExit, match="failed: beta-0, beta-1, beta-2"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         reproduce.main()
+    told = capsys.readouterr()
+    assert "failed: beta-0, beta-1, beta-2" in told.err
+    assert "no gap to the language model: it takes --rows lm with the same --seeds" in told.out
     text = (tmp_path / "r.md").read_text()
     assert "| none | mean ± sd | 101.00 ± 1.00 |" in text
     assert "| beta |" not in text
@@ -299,7 +302,10 @@ def test_the_fast_table_tells_what_changes_places(reproduce):
 def test_the_thousand_sentences_are_always_the_same(reproduce, tmp_path):
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text("\n".join(f"{split} {number}" for number in range(3000)) + "\n")
-    one, two = reproduce.thousand(tmp_path, tmp_path / "one"), reproduce.thousand(tmp_path, tmp_path / "two")
+    one, two = (
+        reproduce.thousand(reproduce.read_splits(tmp_path), tmp_path / "one"),
+        reproduce.thousand(reproduce.read_splits(tmp_path), tmp_path / "two"),
+    )
     sizes = [len((one / f"{split}.txt").read_text().splitlines()) for split in ("train", "valid", "test")]
     assert sizes == [3000, 1000, 1000]
     assert (one / "test.txt").read_text() == (two / "test.txt").read_text()
@@ -310,10 +316,52 @@ def test_texts_that_are_not_those_of_the_runs_are_refused(reproduce, tmp_path, c
     """Rows that are finished would pass for rows of these; nothing is written."""
     for split in ("train", "valid", "test"):
         (tmp_path / f"{split}.txt").write_text(f"{split}\n")
-    corpus = reproduce.thousand(tmp_path, tmp_path / "corpus")
-    assert reproduce.thousand(tmp_path, tmp_path / "corpus") == corpus
+    corpus = reproduce.thousand(reproduce.read_splits(tmp_path), tmp_path / "corpus")
+    assert reproduce.thousand(reproduce.read_splits(tmp_path), tmp_path / "corpus") == corpus
     (tmp_path / "test.txt").write_bytes(other)
     with pytest.raises(SystemExit, match=r"^2$"):
-        reproduce.thousand(tmp_path, corpus)
+        reproduce.thousand(reproduce.read_splits(tmp_path), corpus)
     assert told in capsys.readouterr().err
     assert (corpus / "test.txt").read_text() == "test\n"
+
+
+def test_whose_numbers_stand_in_the_table(reproduce, runs, tmp_path, monkeypatch):
+    """Those of the run at hand; date and machine are on record for a training of which more was measured later."""
+    figures = dict.fromkeys((key for key, _ in reproduce.COLUMNS), 2.0) | {"minutes": 5.5}
+    monkeypatch.setattr(runs, "figures", lambda folder, split: figures)
+    monkeypatch.setattr(reproduce, "hardware", lambda: {"cpu": "here", "threads": 2, "torch": "2", "date": "today"})
+    trial, file = reproduce.Trial("best", 0, False, tmp_path, tmp_path), tmp_path / "results.json"
+    elsewhere = {"cpu": "there", "threads": 9, "torch": "1", "date": "before", "minutes": 5.5, "iw_nll": 96.0}
+    file.write_text(json.dumps({"best-0": elsewhere}))
+    entry = reproduce.record(trial, file)["best-0"]
+    assert (entry["cpu"], entry["date"], entry["iw_nll"]) == ("there", "before", 2.0)
+    figures["minutes"] = 45.0
+    entry = reproduce.record(trial, file)["best-0"]
+    assert (entry["cpu"], entry["date"], entry["minutes"]) == ("here", "today", 45.0)
+    assert json.loads(file.read_text())["best-0"] == entry
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("data", "--data: wanted one file train.txt"),
+        ("results", "--results: "),
+        ("output", "cannot write where --output-dir and --results say"),
+    ],
+)
+def test_bad_places_are_refused_before_anything_is_trained(
+    reproduce, runs, tmp_path, monkeypatch, capsys, broken, told
+):
+    (tmp_path / "data").mkdir()
+    for split in ("train", "valid", "test") if broken != "data" else ():
+        (tmp_path / "data" / f"{split}.txt").write_text("a b\n" * 4)
+    (tmp_path / "results.json").write_text("{" if broken == "results" else "{}")
+    (tmp_path / "file").write_text("")
+    out = tmp_path / ("file" if broken == "output" else "out")
+    places = ["--data", tmp_path / "data", "--output-dir", out, "--results", tmp_path / "results.md"]
+    monkeypatch.setattr(sys, "argv", ["x", *map(str, places), "--rows", "best"])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        reproduce.main()
+    assert told in (line := capsys.readouterr().err)
+    assert line.count("\n") == 1
+    assert runs.asked == []

@@ -4,6 +4,7 @@ import shutil
 import sys
 
 import pytest
+import yaml
 
 from textvae import TextVAE, registry
 from textvae.latent.fitted import FITTED, FittedPrior
@@ -25,6 +26,22 @@ def test_fit_and_sample(textvae, run, trained, tmp_path):
     assert textvae("sample", run, "-n", 5, "--seed", 3, "--prior", "fitted").out.splitlines() == samples
     vae.save_pretrained(tmp_path / "copy")
     assert TextVAE.from_pretrained(tmp_path / "copy").sample(5, seed=3, prior="fitted") == samples
+
+
+def test_a_corpus_that_has_moved(textvae, run, trained, tmp_path):
+    """It is named anew, for the doctor too; no other key is to be changed."""
+    whole = yaml.safe_load((run / "textvae.yaml").read_text())
+    shutil.copy(whole["data"]["source"], tmp_path / "moved.txt")
+    whole["data"]["source"] = "/no/where.txt"
+    (run / "textvae.yaml").write_text(yaml.safe_dump(whole))
+    moved = f"data.source={tmp_path / 'moved.txt'}"
+    for command in (["fit-prior", run, "--components", 5], ["doctor", run]):
+        assert textvae(*command).err.startswith("error: data.source: no such file or folder: /no/where.txt")
+        assert textvae(*command, moved).code == 0
+        result = textvae(*command, "training.seed=1")
+        assert (result.code, "only keys of data can be changed" in result.err) == (2, True)
+    rates = [textvae("doctor", *given, "--json").json["rate"] for given in ((run, moved), (trained.folder,))]
+    assert rates[0] == rates[1]
 
 
 def test_a_run_does_without_a_fitted_prior_that_cannot_be_read(textvae, run, monkeypatch, tmp_path):

@@ -64,9 +64,9 @@ def test_a_splice_is_the_beginning_of_one_and_the_end_of_another_of_like_length(
     for number in range(3 * len(corpus)):
         row = number % len(corpus)
         got, place = tuple(words(rows[number])), order.index(row)
-        others = [plain[other] for other in order[max(0, place - reach) : place + reach + 1]]
+        others = [plain[other] for other in order[max(0, place - reach) : place + 1]]
         assert any(got in splices(plain[row], other) for other in others)
-        assert min(map(len, others)) <= len(got) <= max(map(len, others))
+        assert min(map(len, others)) <= len(got) <= len(plain[row])
         new += list(got) not in plain
     assert new > 2 * len(corpus)
 
@@ -79,13 +79,14 @@ def test_all_splices_of_two_texts_come(make):
 
 
 def test_how_often(make):
-    """Two texts without a word in common. Of three places around the first one is the other's."""
+    """Two texts without a word in common. The second has the first and itself to be spliced with."""
     rows, n = make(["a b c d e f g h i j", "k l m n o p q r s t"], splice=0.6), 4000
-    second = set(words(rows.rows[1]))
-    drawn = [words(rows[2 * epoch]) for epoch in range(n)]
+    first = set(words(rows.rows[0]))
+    drawn = [words(rows[2 * epoch + 1]) for epoch in range(n)]
+    assert all(words(rows[2 * epoch]) == words(rows.rows[0]) for epoch in range(100))  # none is shorter
     # A cut in the last twentieth of the text leaves nothing of the other.
-    assert near(np.mean([bool(second & set(text)) for text in drawn]), 0.6 / 3 * 0.95, n)
-    taken = [sum(word in second for word in text) for text in drawn]
+    assert near(np.mean([bool(first & set(text)) for text in drawn]), 0.6 / 2 * 0.95, n)
+    taken = [sum(word in first for word in text) for text in drawn]
     counts = np.bincount(taken, minlength=11)[1:]
     assert near(counts[9] / counts.sum(), 0.5 / 9.5, counts.sum())  # all ten: a share below 0.05
     assert all(near(count / counts.sum(), 1 / 9.5, counts.sum()) for count in counts[:9])

@@ -75,6 +75,21 @@ def test_no_words(tokenizer, ids):
     assert everything([ids[0], ids[-1]], 3) == [ids[0], ids[-1]]
 
 
+def test_ends_that_are_words(tokenizer, ids):
+    """The tokenizer of a pretrained encoder may put nothing around a text, or an end alone."""
+    words, n = ids[1:-1], 2000
+    noise = make(tokenizer, drop=0.5)
+    for text, kept in ((words, []), (ids[1:], ids[-1:]), (ids[:-1], ids[:1])):
+        copies = [noise(text, draw) for draw in range(n)]
+        places = [text.index(word) for word in (words[0], words[-1])]
+        for place in places:
+            assert near(np.mean([text[place] in copy for copy in copies]), 0.5, n)
+        assert all(set(kept) <= set(copy) for copy in copies)
+    strong = make(tokenizer, drop=0.9)
+    assert {tuple(strong([words[0]], draw)) for draw in range(50)} == {(words[0],)}  # something has to be read
+    assert strong([], 0) == []
+
+
 def test_needs_a_mask_token(tokenizer):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.mask_token = None

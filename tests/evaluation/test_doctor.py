@@ -262,7 +262,7 @@ def test_what_z_tells(told, recipe, knows, where, only):
     if only:
         assert parts["other_words"] == pytest.approx(0, abs=1e-3)
         assert found["findings"][2].startswith("Reconstruction comes only from the first 3 tokens and the length")
-        assert any("model.encoder.pooling" in line for line in found["advice"])
+        assert any("pays off behind the first words" in line for line in found["advice"])
     # A decoder that listens for no more than that is the hidden form of collapse.
     assert found["verdict"] == ("partial" if only else "healthy")
 
@@ -460,3 +460,11 @@ def test_advice_goes_from_what_is(corpus_file, tmp_path, overrides, told):
         assert any(told in line for line in lines)
     else:
         assert not any("inject" in line for line in lines)
+
+
+@pytest.mark.parametrize(("pooling", "told"), [("last", True), ("max", False), ("mean", False)])
+def test_advice_on_pooling_only_where_it_would_change_something(corpus_file, tmp_path, pooling, told):
+    recipe = tiny_recipe(corpus_file, tmp_path, f"model.encoder.pooling={pooling}")
+    (line,) = advice(HEALTHY | {"only_first_words_and_length": True}, recipe)
+    assert ("model.encoder.pooling: max or mean" in line) == told
+    assert "word_dropout (now" in line

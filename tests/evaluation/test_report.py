@@ -11,7 +11,7 @@ from textvae import TextVAE, TextVAEConfig, TextVAEModel
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.latent import active_units
 from textvae.evaluation.likelihood import evaluate_bound, importance_weighted_nll
-from textvae.evaluation.report import KEYS, evaluate_split, tokenizer_for_bleu, write_json
+from textvae.evaluation.report import KEYS, evaluate_split, reconstruction, tokenizer_for_bleu, write_json
 from textvae.evaluation.text import bleu, distinct, self_bleu, token_accuracy
 from textvae.tokenization import TokenizerConfig, make_tokenizer
 
@@ -142,6 +142,18 @@ def test_reconstruction(metrics, dataset, trained):
     assert metrics["bleu_signature"] == signature
     assert metrics["exact_match"] == sum(a == b for a, b in zip(texts, copies, strict=True)) / len(texts)
     assert metrics["token_accuracy"] == pytest.approx(token_accuracy(ids, copied))
+
+
+def test_what_fills_a_row_behind_its_end_is_no_hit(trained, dataset, monkeypatch):
+    """Padding may be the id that ends texts, as with T5."""
+    vae, texts = trained.vae, dataset.select([0, 1])
+    bos, eos = vae.tokenizer.bos_token_id, vae.tokenizer.eos_token_id
+    longest = max(len(ids) for ids in texts["ids"])
+    rows = torch.full((2, longest + 5), eos)
+    rows[:, 0] = bos
+    monkeypatch.setattr(vae.model, "generate", lambda **options: rows)
+    found = reconstruction(vae, torch.zeros(2, vae.latent_size), texts, False, lambda done: None)
+    assert found["token_accuracy"] == 0
 
 
 def test_prior_samples(metrics, trained):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from tests.contract import disturbed, needs_bfloat16
 from tests.pretrained import DECODERS
@@ -55,6 +55,30 @@ def test_progress_and_learning_rate_run_in_each_stage(two):
     assert rows(two, "beta") == pytest.approx([0] * 6 + [0.3 * min(1, step / 9 / 0.3) for step in range(9)])
     expected = [0.03 * (1 - step / 6) for step in range(6)] + [1e-30 * (1 - step / 9) for step in range(9)]
     assert rows(two, "learning_rate") == pytest.approx(expected, rel=1e-6)
+
+
+def test_each_stage_has_seeds_of_its_own(corpus_file, tmp_path):
+    """Or it would see the batches, the noise and the dropout of the one before it once more."""
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            seen.append((args.seed, args.data_seed, torch.initial_seed()))
+
+    for seeds in (("training.seed=3",), ("training.seed=3", "training.data_seed=8")):
+        recipe = tiny_recipe(
+            corpus_file, tmp_path / str(len(seeds)), *SETTINGS, *seeds, stages("{max_steps: 1}, {max_steps: 1}")
+        )
+        train_tiny(recipe, callbacks=[Look()])
+    assert seen == [(3, None, 3), (4, None, 4), (3, 8, 3), (4, 9, 4)]
+
+
+def test_what_a_later_stage_cannot_do_is_refused_before_the_first(corpus_file, tmp_path):
+    text = "{max_steps: 2}, {max_steps: 2, objective: {kind: adversarial}}"
+    recipe = tiny_recipe(corpus_file, tmp_path / "run", *SETTINGS, "training.fp16=true", stages(text))
+    with pytest.raises(ValueError, match=r"training\.fp16: true is not allowed with an objective that is trained"):
+        train_tiny(recipe)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_stage_hands_its_last_averaged_weights_on(two):

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 
 from tests.contract import needs_bfloat16
 from textvae import TextVAEConfig, TextVAEModel, TextVAETrainer, TextVAETrainingArguments, registry
+from textvae.data.config import DataConfig
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.objectives import Elbo, ElboConfig, beta_at
@@ -38,15 +39,19 @@ def make_trainer(tmp_path, tokenizer, sentences):
         objective=None,
         latent_size=4,
         posterior="gaussian",
+        prior="standard",
         dropout=0.0,
+        anchor_embeddings=False,
+        data=None,
+        encoder_tokenizer=None,
         cls=TextVAETrainer,
         callbacks=None,
         evaluate_on=None,
         **given,
     ) -> TextVAETrainer:
         torch.manual_seed(0)
-        decoder = PART | {"dropout": dropout, "word_dropout": dropout}
-        latent = {"size": latent_size, "posterior": posterior}
+        decoder = PART | {"dropout": dropout, "word_dropout": dropout, "anchor_embeddings": anchor_embeddings}
+        latent = {"size": latent_size, "posterior": posterior, "prior": prior}
         model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), encoder=PART, latent=latent, decoder=decoder))
         args = {
             "max_steps": 4,
@@ -65,6 +70,8 @@ def make_trainer(tmp_path, tokenizer, sentences):
             eval_dataset=encode_texts(evaluate_on or sentences[:9], tokenizer),
             processing_class=tokenizer,
             callbacks=callbacks,
+            data=data,
+            encoder_tokenizer=encoder_tokenizer,
         )
         return trainer
 
@@ -130,6 +137,41 @@ def test_word_dropout_that_does_not_fall_is_refused(make_trainer):
     message = r"training\.final_word_dropout: 0\.3 is no less than model\.decoder\.word_dropout, 0\.3"
     with pytest.raises(ValueError, match=message):
         make_trainer(dropout=0.3, final_word_dropout=0.3)
+
+
+def test_a_learning_rate_that_falls_on_plateaus_follows_what_selects(make_trainer):
+    """Not nll, which a posterior without density lacks, and which rises with a rate that has no weight."""
+    for posterior, objective in (("deterministic", {"beta": 0}), ("gaussian", {"beta": 0}), ("gaussian", {"beta": 1})):
+        options = {"eval_strategy": "steps", "eval_steps": 1, "lr_scheduler_type": "reduce_lr_on_plateau"}
+        trainer = make_trainer(objective, posterior=posterior, **options)
+        trainer.train()
+        best = min(history(trainer, f"eval_{trainer.selects_by}"))
+        assert float(trainer.lr_scheduler.best) == pytest.approx(best)
+
+
+def test_what_is_learned_as_it_stands_does_not_decay(make_trainer):
+    """Means and weights of a prior's components, pseudo-inputs, the shift of a BatchNorm: they lie around no zero."""
+    trainer = make_trainer(prior="mixture", posterior={"kind": "gaussian", "batch_norm": 0.5})
+    decay = trainer.get_decay_parameter_names(trainer.model)
+    others = {name for name, _ in trainer.model.named_parameters()} - set(decay)
+    kept = {"prior.logits", "prior.mu", "prior.logvar", "posterior.shift"}
+    assert kept <= others
+    assert all("bias" in name for name in others - kept)
+    assert "posterior.mu.weight" in decay
+    trainer = make_trainer(prior="vamp")
+    assert "prior.pseudo_inputs" not in trainer.get_decay_parameter_names(trainer.model)
+
+
+def test_anchored_vectors_without_decay_are_told(make_trainer, caplog):
+    make_trainer(anchor_embeddings=True, weight_decay=0.1)
+    assert "anchor_embeddings" not in caplog.text
+    make_trainer(anchor_embeddings=True)
+    assert "model.decoder.anchor_embeddings: no effect without training.weight_decay" in caplog.text
+
+
+def test_augmented_texts_are_not_for_an_encoder_with_other_tokens(make_trainer, tokenizer):
+    with pytest.raises(ValueError, match=r"data\.augment: not with an encoder that has a tokenizer of its own"):
+        make_trainer(data=DataConfig(augment={"splice": 0.1}), encoder_tokenizer=tokenizer)
 
 
 def test_a_rate_for_pretrained_weights_where_there_are_none(make_trainer, caplog):

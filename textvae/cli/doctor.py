@@ -1,4 +1,4 @@
-"""`textvae doctor RUN`."""
+"""`textvae doctor RUN [key=value ...]`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from textvae.cli.common import Json, print_json, quiet
 
 def run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=MOVED.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say whether the posterior collapsed, whether the decoder uses z, and what to change; in seconds."""
@@ -20,7 +23,7 @@ def run(
     from textvae.evaluation.doctor import examine_run
 
     transformers_logging.disable_progress_bar()
-    diagnosis = examine_run(run)
+    diagnosis = examine_run(run, overrides)
     if json:
         print_json(diagnosis)
     else:

@@ -1,4 +1,4 @@
-"""`textvae fit-prior RUN`."""
+"""`textvae fit-prior RUN [key=value ...]`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from textvae.cli.common import Json, print_json, print_metrics, quiet
 
 def run(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=MOVED.")
+    ] = None,
     kind: Annotated[str, typer.Option(help="mixture (of Gaussians) or flow (needs textvae\\[flows]).")] = "mixture",
     components: Annotated[int, typer.Option(min=1, help="Of the mixture.")] = 50,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
@@ -20,7 +23,7 @@ def run(
     quiet()
     from textvae.evaluation.fitting import fit_run_prior
 
-    report = fit_run_prior(run, kind, components, seed)
+    report = fit_run_prior(run, kind, components, seed, overrides)
     if json:
         print_json(report)
     else:

@@ -8,9 +8,9 @@ from textvae.data.config import AugmentConfig
 from textvae.data.encoding import text_lengths
 from textvae.data.noise import NumberedRows, words_of
 
-# Texts are spliced with one of the nearest in length, of at most this share of the corpus on each side: so a batch of
-# like lengths stays one.
-NEAR = 0.01
+# A text is spliced with one of this share of the corpus, the nearest that are no longer: so batches of like lengths
+# stay such, and none gets more tokens than it was made for.
+NEAR = 0.02
 
 
 class AugmentedRows(NumberedRows):
@@ -52,11 +52,10 @@ class AugmentedRows(NumberedRows):
         """A row to splice with; the row itself where there is to be no splice."""
         if random.random() >= self.config.splice:
             return row
-        place = self.place[row] + random.integers(-self.near, self.near + 1)
-        return int(self.by_length[np.clip(place, 0, len(self) - 1)])
+        return int(self.by_length[max(0, self.place[row] - random.integers(self.near + 1))])
 
     def _text(self, first: list[int], other: list[int], random: np.random.Generator) -> list[int]:
-        """Cut at the same share of both, so that it has the length of one of them or one between."""
+        """Cut at the same share of both, so that it is no longer than the longer one."""
         share = random.random()
         cuts = [1 + int(share * (len(ids) - 2) + 0.5) for ids in (first, other)]
         words = np.array(first[1 : cuts[0]] + other[cuts[1] : -1], dtype=np.int64)

@@ -32,27 +32,32 @@ class Noise:
         if config.blank and tokenizer.mask_token_id is None:
             raise ValueError("data.noise.blank: the tokenizer has no mask token; set it to 0 and use drop instead")
         self.config, self.seed, self.mask_id = config, seed, tokenizer.mask_token_id
-        self.words = words_of(tokenizer)
+        self.words, self.special = words_of(tokenizer), set(tokenizer.all_special_ids)
 
     def __call__(self, ids: list[int], draw: int) -> list[int]:
         """A noisy copy.
 
         Args:
-            ids: from bos to eos.
+            ids: of a text; special tokens at its ends, which not every pretrained encoder has, stay.
             draw: the number of the noise: the same one gives the same copy.
         """
         config, random = self.config, np.random.default_rng((self.seed, draw))
-        words = np.array(ids[1:-1], dtype=np.int64)
+        first = [i for i in ids[:1] if i in self.special]
+        last = [i for i in ids[len(first) :][-1:] if i in self.special]
+        words = np.array(ids[len(first) : len(ids) - len(last)], dtype=np.int64)
         if config.shuffle:
             words = words[np.argsort(np.arange(len(words)) + random.uniform(0, config.shuffle + 1, len(words)))]
         if config.drop:
-            words = words[random.random(len(words)) >= config.drop]
+            kept = random.random(len(words)) >= config.drop
+            if not (kept.any() or first or last):  # something has to be read
+                kept[:1] = True
+            words = words[kept]
         if config.blank:
             words = np.where(random.random(len(words)) < config.blank, self.mask_id, words)
         if config.swap:
             others = random.choice(self.words, len(words))
             words = np.where(random.random(len(words)) < config.swap, others, words)
-        return [ids[0], *words.tolist(), ids[-1]]
+        return [*first, *words.tolist(), *last]
 
 
 class NumberedRows(Dataset):

@@ -84,10 +84,11 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
             "other dimensions only add noise."
         ]
     if found["only_first_words_and_length"]:
-        lines += [
-            "Let the encoder pool over all words (model.encoder.pooling: max or mean) and raise "
-            f"{word_dropout}, so that z pays off behind the first words."
-        ]
+        reads_all = recipe.model["encoder"].get("pooling") in ("max", "mean", "attention")
+        pool = (
+            "" if reads_all else "Let the encoder pool over all words (model.encoder.pooling: max or mean), and raise "
+        )
+        lines += [f"{pool or 'Raise '}{word_dropout}, so that z pays off behind the first words."]
     if found["prior_and_posterior_overlap"] is False:
         if not tells_little:  # else the contrary is advised above
             lines += _less_rate(*sections)

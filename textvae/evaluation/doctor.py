@@ -21,7 +21,7 @@ from textvae.data.encoding import encode_texts, text_lengths
 from textvae.evaluation.advice import FIRST_WORDS, HEALTHY_SHARE, HOLES_SHARE, advice, findings, has_little
 from textvae.evaluation.latent import least_variance, mutual_information
 from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, length_sorted_batches
-from textvae.evaluation.run import load_run_recipe
+from textvae.evaluation.run import load_data_recipe
 from textvae.hardware import autocast
 from textvae.inference.text_vae import TextVAE
 from textvae.layers.cross_entropy import bent
@@ -71,11 +71,12 @@ class Gain:
         return self.length + self.first_words + self.other_words
 
 
-def examine_run(folder: str | Path, bf16: bool | None = None) -> dict[str, Any]:
+def examine_run(folder: str | Path, overrides: list[str] | None = None, bf16: bool | None = None) -> dict[str, Any]:
     """Examines a finished run on validation texts of its corpus.
 
     Args:
         folder: the run folder.
+        overrides: `data.key=value`, where its corpus has moved or another one is to be looked at.
         bf16: precision of matrix products; None for what suits the machine.
 
     Returns:
@@ -84,7 +85,7 @@ def examine_run(folder: str | Path, bf16: bool | None = None) -> dict[str, Any]:
     Raises:
         ValueError: no such run or corpus, a plain language model, or a single validation text.
     """
-    recipe = load_run_recipe(Path(folder), [])
+    recipe = load_data_recipe(Path(folder), overrides)
     vae = TextVAE.from_pretrained(folder)
     return examine(vae, load_corpus(recipe.data).splits["validation"], recipe, bf16)
 

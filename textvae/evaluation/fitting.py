@@ -9,13 +9,17 @@ from typing import Any, Literal
 import torch
 
 from textvae.data.corpus import load_corpus
-from textvae.evaluation.run import load_run_recipe
+from textvae.evaluation.run import load_data_recipe
 from textvae.inference.text_vae import TextVAE
 from textvae.latent.fitted import fit_prior
 
 
 def fit_run_prior(
-    folder: str | Path, kind: Literal["mixture", "flow"] = "mixture", components: int = 50, seed: int = 0
+    folder: str | Path,
+    kind: Literal["mixture", "flow"] = "mixture",
+    components: int = 50,
+    seed: int = 0,
+    overrides: list[str] | None = None,
 ) -> dict[str, Any]:
     """Fits a prior to the aggregated posterior of a run's training split and writes it into the run folder.
 
@@ -24,6 +28,7 @@ def fit_run_prior(
         kind: mixture or flow.
         components: of the mixture.
         seed: of all that is random.
+        overrides: `data.key=value`, where its corpus has moved.
 
     Returns:
         `kind`, `sentences`, `seconds`, and in nats a sentence the mean log-density of validation vectors under the
@@ -33,7 +38,7 @@ def fit_run_prior(
         ValueError: no such run, its corpus is gone, or its latent vectors are not those of such a prior.
     """
     start = time.time()
-    recipe = load_run_recipe(Path(folder), [])
+    recipe = load_data_recipe(Path(folder), overrides)
     vae = TextVAE.from_pretrained(folder)
     if not vae.latent_size:
         raise ValueError(f"{folder} is a plain language model: it has no latent vectors")
@@ -42,6 +47,8 @@ def fit_run_prior(
             f"{folder}: its latent vectors lie on the unit sphere, where neither a mixture of Gaussians nor a flow has "
             "a density; train it with model.latent.prior=vamp"
         )
+    if kind == "flow" and vae.latent_size == 1:
+        raise ValueError(f"{folder} has 1 latent dimension, too few for a flow; fit a mixture")
     splits = load_corpus(recipe.data).splits
     train, validation = (
         vae.encode(splits[name]["text"][:], sample=True, seed=seed) for name in ("train", "validation")

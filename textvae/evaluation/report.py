@@ -185,6 +185,7 @@ def reconstruction(
     """How much of the texts of a split comes back, greedily, from their latent vectors z (N,D)."""
     texts, ids = dataset["text"][:], dataset["ids"][:]
     hypotheses: list[list[int]] = [[]] * len(texts)
+    eos = vae.tokenizer.eos_token_id
     greedy = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
     for index in length_sorted_batches([len(row) for row in ids]):
         for start in range(0, len(index), BATCH):
@@ -195,7 +196,9 @@ def reconstruction(
                 z=z[rows].to(vae.model.device), generation_config=config, custom_generate=decode_rows
             )
             for row, generated in zip(rows, out.tolist(), strict=True):
-                hypotheses[row] = generated[1:]
+                # What fills a row behind the end of its text may be the same id.
+                end = generated.index(eos, 1) + 1 if eos in generated[1:] else None
+                hypotheses[row] = generated[1:end]
             advance(len(rows))
     copies = decode(vae.tokenizer, hypotheses)
     score, signature = bleu(copies, texts, tokenizer_for_bleu(vae, chinese))

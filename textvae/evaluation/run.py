@@ -76,6 +76,18 @@ def load_run_recipe(folder: Path, overrides: list[str]) -> Recipe:
     return make_recipe({**sections, "training": {"stages": stages} if stages else {}}, overrides, folder)
 
 
+def load_data_recipe(folder: Path, overrides: list[str] | None) -> Recipe:
+    """The same for a run that is looked at with other texts, or with its own from another place.
+
+    Raises:
+        ValueError: the folder is no run, or a key is not one of data.
+    """
+    for override in overrides or []:
+        if not override.startswith("data."):
+            raise ValueError(f"{override}: only keys of data can be changed here, such as data.source=OTHER")
+    return load_run_recipe(folder, overrides or [])
+
+
 def run_sections(folder: Path) -> dict[str, Any]:
     """The sections of a run's recipe as plain mappings; keys that came after the run was begun have their default.
 
@@ -118,12 +130,7 @@ def evaluate_run(
     folder, overrides = Path(folder), overrides or []
     if split not in SPLIT_NAMES:
         raise ValueError(f"--split: {split!r} is not known; {suggest(split, list(SPLIT_NAMES))}")
-    for override in overrides:
-        if not override.startswith("data."):
-            raise ValueError(
-                f"{override}: only keys of data can be changed for an evaluation, such as data.source=OTHER"
-            )
-    recipe = load_run_recipe(folder, overrides)
+    recipe = load_data_recipe(folder, overrides)
     transformers_logging.disable_progress_bar()
     vae = TextVAE.from_pretrained(folder)
     corpus = load_corpus(recipe.data)

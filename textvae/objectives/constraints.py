@@ -31,7 +31,9 @@ def free_bits_penalty(
 
     Source: Kingma et al. 2016, arXiv 1606.04934, equation 15 (a group of dimensions, mean over the batch).
     """
-    if per == "dimension" and free_bits:
+    if not free_bits:  # an estimate of the rate may be below 0, where nothing is to be clamped
+        return rate.mean()
+    if per == "dimension":
         if rate_per_dimension is None:
             raise ValueError(
                 "objective.free_bits_per: 'dimension' needs a rate that factorises over dimensions, which this "

@@ -45,9 +45,12 @@ class Anchor:
 
     @torch.no_grad()
     def pull(self, rate: float) -> None:
-        """After an update.
+        """After a step of the optimizer, which moved the weights that have a gradient.
 
         Args:
             rate: the learning rate that it had.
         """
-        torch._foreach_lerp_([w.data for w in self.weights], self.first, weight=min(1.0, rate * self.decay))
+        pairs = zip(self.weights, self.first, strict=True)
+        moved = [(weight.data, first) for weight, first in pairs if weight.grad is not None]
+        if moved:
+            torch._foreach_lerp_(*map(list, zip(*moved, strict=True)), weight=min(1.0, rate * self.decay))

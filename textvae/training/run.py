@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict
+from torch.random import fork_rng
 from transformers import TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -25,6 +26,7 @@ from textvae.evaluation.text import set_apart
 from textvae.hardware import set_up_process
 from textvae.inference.text_vae import CARD, TextVAE
 from textvae.modeling import TextVAEModel
+from textvae.objectives import Objective
 from textvae.recipe import Recipe
 from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
 from textvae.training.building import (
@@ -138,11 +140,15 @@ def train(
     for name, why in NO_EFFECT.items():
         if name in recipe.training:
             logger.warning("training.%s: no effect; %s", name, why)
-    make_folder(recipe, tokenizer, keep=resume)
-    trainer, history = None, []
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
     if not model.config.latent_size:  # nothing that could predict words
         stages = [stage for stage in stages if stage is None or stage.predicts not in PAST_DECODER]
+    with fork_rng(devices=[]):  # all of them before the first is trained, which this must not change
+        for number, stage in enumerate(stages, 1):
+            stage_args, objective = _setting(recipe, stage, number, folder, model)
+            stage_args.check(model, objective)
+    make_folder(recipe, tokenizer, keep=resume)
+    trainer, history = None, []
     try:
         for number, stage in enumerate(stages, 1):
             last = number == len(stages)
@@ -156,7 +162,18 @@ def train(
             # The only way to tell transformers where TensorBoard's files go.
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS / ("" if last else place.name))
             with predicting(stage.predicts if stage else "text", model, splits["train"]):
-                trainer = _trainer(recipe, stage, place, model, tokenizer, encoder_tokenizer, splits, callbacks)
+                stage_args, objective = _setting(recipe, stage, number, place, model)
+                trainer = TextVAETrainer(
+                    model,
+                    stage_args,
+                    objective,
+                    splits["train"],
+                    splits["validation"],
+                    tokenizer,
+                    callbacks,
+                    recipe.data,
+                    encoder_tokenizer,
+                )
                 trainer.train(resume_from_checkpoint=checkpoint)
             if not last:
                 write_stage(place, trainer)
@@ -184,10 +201,10 @@ def train(
     return run
 
 
-def _trainer(
-    recipe, stage: Stage | None, place: Path, model, tokenizer, encoder_tokenizer, splits, callbacks
-) -> TextVAETrainer:
-    """The trainer of a stage, or of the whole training."""
+def _setting(
+    recipe: Recipe, stage: Stage | None, number: int, place: Path, model: TextVAEModel
+) -> tuple[TextVAETrainingArguments, Objective]:
+    """Of a stage, or of the whole training, which is stage number 1; each has seeds of its own."""
     training = {name: value for name, value in recipe.training.items() if name != "stages"}
     values = recipe.objective
     if stage:
@@ -195,17 +212,21 @@ def _trainer(
         training["max_steps"] = stage.max_steps
         training |= {"learning_rate": stage.learning_rate} if stage.learning_rate else {}
         training |= {"log_reconstructions": 0} if stage.predicts in PAST_DECODER else {}
+        training["seed"] = _seed(recipe, number)
+        if training.get("data_seed") is not None:
+            training["data_seed"] += number - 1
     args = TextVAETrainingArguments(output_dir=str(place), **training)
-    objective = registry.build("objective", values, model.config.latent_size)
-    train, validation = splits["train"], splits["validation"]
-    return TextVAETrainer(
-        model, args, objective, train, validation, tokenizer, callbacks, recipe.data, encoder_tokenizer
-    )
+    return args, registry.build("objective", values, model.config.latent_size)
+
+
+def _seed(recipe: Recipe, number: int) -> int:
+    """Of a stage."""
+    return recipe.training.get("seed", TextVAETrainingArguments.seed) + number - 1
 
 
 def _begin_stage(recipe: Recipe, stage: Stage, number: int, model: TextVAEModel, tokenizer, encoder_tokenizer) -> None:
     """Seeds a later stage, so that it is the same whether the one before has just ended or ended in another process."""
-    set_seed(recipe.training.get("seed", TextVAETrainingArguments.seed) + number - 1)
+    set_seed(_seed(recipe, number))
     if stage.reset:
         fresh = build_model(recipe, tokenizer, encoder_tokenizer)
         load_pretrained(fresh)

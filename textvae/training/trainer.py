@@ -27,6 +27,7 @@ from textvae.evaluation.advice import more_rate
 from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
+from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
@@ -72,6 +73,8 @@ class TextVAETrainer(Trainer):
     ):
         reader = processing_class if encoder_tokenizer is None else encoder_tokenizer
         data, seed = data or DataConfig(), _data_seed(args)
+        if data.augment.is_on and encoder_tokenizer is not None:
+            raise ValueError("data.augment: not with an encoder that has a tokenizer of its own; leave it out")
         if data.augment.is_on:
             train_dataset = AugmentedRows(train_dataset, data.augment, processing_class, seed)
         elif data.noise.is_on:
@@ -89,10 +92,13 @@ class TextVAETrainer(Trainer):
         self.objective = objective.to(self.args.device)
         self.loss_is_scaled_for_ga = True
         args.check(model, objective)
+        args.metric_for_best_model = self.selects_by  # which a learning rate that falls on plateaus follows
         trained_on, waiting = pretrained_weights(model), getattr(model.decoder, "alone", None)  # for a later stage
         for key in ("pretrained_learning_rate", "pretrained_weight_decay"):
             if getattr(args, key) is not None and not (trained_on or waiting):
                 logger.warning("training.%s: no effect, since no pretrained weight is trained", key)
+        if not args.weight_decay and any(isinstance(module, AnchoredEmbedding) for module in model.modules()):
+            logger.warning("model.decoder.anchor_embeddings: no effect without training.weight_decay")
         decay = args.pretrained_weight_decay
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
@@ -186,6 +192,13 @@ class TextVAETrainer(Trainer):
         loss = result.loss * (sentences / (num_items_in_batch or sentences))
         return (loss, output) if return_outputs else loss
 
+    def get_decay_parameter_names(self, model) -> list[str]:
+        """As in transformers, but for numbers that are learned as they stand, around no zero."""
+        places = (model.prior, model.posterior) if self.model.config.latent_size else ()
+        free = {id(value) for part in places for value in part.parameters(recurse=False)}
+        names = {name for name, value in model.named_parameters() if id(value) in free}
+        return [name for name in super().get_decay_parameter_names(model) if name not in names]
+
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """As in transformers; pretrained weights have a rate and a decay of their own where that is asked for."""
         is_new, rate = self.optimizer is None, self.args.pretrained_learning_rate
@@ -195,6 +208,8 @@ class TextVAETrainer(Trainer):
             options["weight_decay"] = 0.0  # of AdamW, to zero
         if is_new and options:
             set_apart(optimizer, pretrained_weights(self.model), **options)
+        if is_new and self.anchor:  # after every step, those of the encoder alone too
+            optimizer.register_step_post_hook(lambda made, *_: self.anchor.pull(made.param_groups[-1]["lr"]))
         return optimizer
 
     def _word_dropout(self) -> float:
@@ -227,11 +242,6 @@ class TextVAETrainer(Trainer):
     def _count(self, **values) -> None:
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
-
-    def after_optimizer_step(self) -> None:
-        """Draws pretrained weights back to what they were, where that is asked for."""
-        if self.anchor:
-            self.anchor.pull(self.optimizer.param_groups[-1]["lr"])  # that of the weights that are set apart
 
     def after_update(self) -> None:
         """Averages the weights, updates the objective and tells it the mean rate of the update, over all ranks."""
@@ -435,9 +445,6 @@ class _AroundStep(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.trainer.before_update()
-
-    def on_optimizer_step(self, args, state, control, **kwargs):
-        self.trainer.after_optimizer_step()
 
     def on_step_end(self, args, state, control, **kwargs):
         self.trainer.after_update()
