@@ -15,7 +15,7 @@ A = 20.0  # distortion = A exp(-rate / 10): without a constraint the sum with th
 def solve(constraint, target, updates=2000):
     """Gradient descent on the rate of three sentences, ascent on the multiplier."""
     config = {"kind": "target_rate", "rate": target, "constraint": constraint}
-    objective = registry.build("objective", config | {"multiplier_learning_rate": 0.01})
+    objective = registry.build("objective", config | {"multiplier_learning_rate": 0.1})
     theta = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
     optimizer = torch.optim.SGD([theta], lr=1.0)
     for _ in range(updates):
@@ -55,14 +55,24 @@ def test_value_and_ascent():
     output = TextVAEOutput(q=object(), distortion=torch.full((1, 2), 30.0), rate=rate)
     assert objective(output, 0.0).loss.item() == pytest.approx(30 + 3 - 0.25 * (3 - 5))
     objective.after_step(torch.tensor(6.0))
-    assert objective.multiplier.item() == pytest.approx(0.25 + 0.1 * (5 - 6))
-    objective.after_step(torch.tensor(9.0))
+    assert objective.multiplier.item() == pytest.approx(0.25 + 0.1 * (5 - 6) / 5)
+    objective.after_step(torch.tensor(99.0))
+    assert objective.multiplier.item() == pytest.approx(0.23 - 0.1)  # a step at most
+    for _ in range(2):
+        objective.after_step(torch.tensor(99.0))
     assert objective.multiplier.item() == 0  # at_least
-    for _ in range(9):
+    for _ in range(10):
         objective.after_step(torch.tensor(0.0))
     assert objective.multiplier.item() == 1
-    objective.after_evaluation(3.0)
-    assert objective.target.item() == pytest.approx(5 + objective.training_rate.item() - 3)
+
+
+@pytest.mark.parametrize(("validation", "target"), [(6.0, 5.0), (4.0, 7.5), (8.0, 3.75), (0.0, 10.0), (60.0, 2.5)])
+def test_the_target_of_training_follows_the_ratio_to_validation(validation, target):
+    """Of at most two, or a half."""
+    objective = registry.build("objective", {"kind": "target_rate", "rate": 5.0})
+    objective.after_step(torch.tensor(6.0))
+    objective.after_evaluation(validation)
+    assert objective.target.item() == pytest.approx(target)
 
 
 @pytest.mark.parametrize(

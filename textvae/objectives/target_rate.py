@@ -15,6 +15,8 @@ from textvae.validation import Section
 
 # Validation rates this near to the one that was asked for count as reached.
 TOLERANCE = 0.05
+# The rates of training and validation are no further apart than this ratio; when they move fast, they seem so.
+MOST_APART = 2.0
 # Weight of the newest update in the average of training rates, once there are a hundred.
 NEWEST = 0.01
 
@@ -25,13 +27,13 @@ class TargetRateConfig(Section):
     Args:
         rate: in nats a sentence, to be reached on validation.
         constraint: at_least (the multiplier stays at 0 or above, so that a higher rate costs what it costs), or equal.
-        multiplier_learning_rate: step of the multiplier for each nat that the rate is off.
+        multiplier_learning_rate: step of the multiplier where the rate is off by all that was asked for, or by more.
         num_samples: latent samples a sentence.
     """
 
     rate: float = Field(8.0, gt=0)
     constraint: Literal["at_least", "equal"] = "at_least"
-    multiplier_learning_rate: float = Field(1e-3, gt=0)
+    multiplier_learning_rate: float = Field(0.02, gt=0)
     num_samples: int = Field(1, ge=1)
 
 
@@ -39,11 +41,12 @@ class TargetRateConfig(Section):
 class TargetRate(Objective):
     """loss = distortion + rate - multiplier * (rate - target), in nats a sentence, mean over the batch.
 
-    The model descends, the multiplier ascends: multiplier += step * (target - rate) after each update, with the rate
-    of all its sentences. What the rate costs is beta = 1 - multiplier, which for an equality may rise above 1.
+    The model descends, the multiplier ascends: multiplier += step * (target - rate) / rate asked for, at most a step,
+    after each update, with the rate of all its sentences. What the rate costs is beta = 1 - multiplier, which for an
+    equality may rise above 1.
 
     What was asked for is the rate on validation, where no dropout acts and weights are averaged. At each evaluation
-    the target of training becomes the rate asked for plus what the rate of training exceeds that of validation by.
+    the target of training becomes the rate asked for, times the ratio of the rates of training and validation.
     Only checkpoints whose validation rate fulfils the constraint, within 5 %, are compared.
 
     Args:
@@ -51,9 +54,11 @@ class TargetRate(Objective):
         latent_size: D.
 
     Source: Pelsmaeker & Aziz 2020, arXiv 1904.08194, section 3 (minimum desired rate); Rezende & Viola 2018, arXiv
-    1810.00597 (GECO; there the constraint is on the distortion). Three things are ours: the target of validation; the
-    multiplier starts at 1, so that training begins as an autoencoder's and not with a collapse; and it stays at 1 or
-    below, because a model that is paid for its rate (beta below 0) buys it where it says nothing.
+    1810.00597 (GECO; there the constraint is on the distortion). Four things are ours: the target of validation; the
+    multiplier starts at 1, so that training begins as an autoencoder's and not with a collapse; it stays at 1 or
+    below, because a model that is paid for its rate (beta below 0) buys it where it says nothing; and its steps are in
+    shares of what was asked for, since the rate moves in shares too: beta changes a rate of 32 sixteen times as much as
+    one of 2.
     """
 
     @classmethod
@@ -83,14 +88,16 @@ class TargetRate(Objective):
         """A step of gradient ascent on the multiplier."""
         self.updates += 1
         self.training_rate.lerp_(rate.detach().to(self.training_rate), torch.clamp(1 / self.updates, min=NEWEST))
-        self.multiplier += self.config.multiplier_learning_rate * (self.target - rate.detach())
+        off = ((self.target - rate.detach()) / self.config.rate).clamp(-1, 1)
+        self.multiplier += self.config.multiplier_learning_rate * off
         # A weight of the rate above 5 would take long to come back from, once the rate is lower than asked for.
         lowest = 0.0 if self.config.constraint == "at_least" else -4.0
         self.multiplier.clamp_(lowest, 1.0)
 
     def after_evaluation(self, rate: float) -> None:
-        """Moves the target of training by what training exceeds validation by."""
-        self.target.copy_((self.config.rate + self.training_rate - rate).clamp(min=0))
+        """Moves the target of training by the ratio of its rate to that of validation."""
+        ratio = (self.training_rate / max(rate, 1e-6)).clamp(1 / MOST_APART, MOST_APART)
+        self.target.copy_(self.config.rate * ratio)
 
     def forward(self, output: TextVAEOutput, progress: float) -> ObjectiveOutput:
         """The loss at a moment of training.
