@@ -352,23 +352,29 @@ def machine(entry: dict[str, Any]) -> str:
 
 
 def table(found: list[dict[str, Any]]) -> list[str]:
-    """Lines of Markdown: a line a trial, and the means of the rows that have several seeds."""
-    header = ["row", "seed", *(key for key, _ in COLUMNS), "what"]
+    """Lines of Markdown: a line a trial, and the means of the rows that have several seeds.
+
+    And on what each was measured, where that is not the same for all.
+    """
+    several = len({machine(entry) for entry in found}) > 1
+    header = ["row", "seed", *(key for key, _ in COLUMNS), "what", *(["machine"] if several else [])]
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     for row in dict.fromkeys(entry["row"] for entry in found):
         trials = sorted((entry for entry in found if entry["row"] == row), key=lambda entry: entry["seed"])
         for entry in trials:
             cells = ["" if entry.get(key) is None else form.format(entry[key]) for key, form in COLUMNS]
-            lines.append(f"| {' | '.join([row, str(entry['seed']), *cells, entry['what']])} |")
+            last = [entry["what"], *([machine(entry)] if several else [])]
+            lines.append(f"| {' | '.join([row, str(entry['seed']), *cells, *last])} |")
         if len(trials) > 1:
-            lines.append(f"| {' | '.join([row, 'mean ± sd', *(_mean(trials, key) for key, _ in COLUMNS), ''])} |")
+            means = [_mean(trials, key) for key, _ in COLUMNS]
+            lines.append(f"| {' | '.join([row, 'mean ± sd', *means, '', *([''] if several else [])])} |")
     return lines
 
 
 def _mean(trials: list[dict[str, Any]], key: str) -> str:
     """Over the seeds, with the standard deviation; nothing for what is no number or has an error of its own."""
     values = [entry.get(key) for entry in trials]
-    if key.endswith(("stderr", "samples")) or not all(isinstance(value, int | float) for value in values):
+    if key.endswith(("stderr", "samples", "cap")) or not all(isinstance(value, int | float) for value in values):
         return ""
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 

@@ -339,6 +339,12 @@ def test_whose_numbers_stand_in_the_table(reproduce, runs, tmp_path, monkeypatch
     figures["minutes"] = 45.0
     entry = reproduce.record(trial, file)["best-0"]
     assert (entry["cpu"], entry["date"], entry["minutes"]) == ("here", "today", 45.0)
+    other = entry | {"gpu": "G", "seed": 1}
+    assert not any("today" in line for line in reproduce.table([entry, entry | {"seed": 1}]))
+    lines = reproduce.table([entry, other])
+    assert len({line.count("|") for line in lines}) == 1
+    assert lines[2].endswith("| here, 2 threads, torch 2, today |")
+    assert lines[3].endswith("| G, torch 2, today |")
     assert json.loads(file.read_text())["best-0"] == entry
 
 
