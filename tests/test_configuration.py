@@ -105,8 +105,6 @@ def test_is_its_own_text_configuration():
             {"latent": {"size": 1, "posterior": "vmf", "prior": "uniform"}},
             "model.latent.size: 1 is too few for posterior 'vmf'",
         ),
-        ({"latent": {"size": 1, "posterior": "flow", "prior": "flow"}}, "model.latent.size: 1 is too few for a flow"),
-        ({"latent": {"size": 1, "prior": "flow"}}, "model.latent.size: 1 is too few for a flow"),
         ({"latent": {"posterior": {"kind": "gaussian", "batch_norm": 0}}}, "model.latent.posterior.batch_norm: 0 is "),
         ({"latent": {"posterior": {"kind": "vmf", "concentration": 0}}}, "model.latent.posterior.concentration: 0 is "),
         ({"latent": {"posterior": 3}}, "model.latent.posterior: 3 is not "),

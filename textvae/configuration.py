@@ -64,8 +64,6 @@ class LatentConfig(Section):
             )
         if self.size == 1 and registry.part("posterior", posterior).support == "sphere":
             raise ValueError(f"model.latent.size: 1 is too few for posterior {posterior!r}: a sphere has 2 or more")
-        if self.size == 1 and "flow" in (posterior, prior):
-            raise ValueError("model.latent.size: 1 is too few for a flow, which moves some dimensions by the others")
         return self
 
 

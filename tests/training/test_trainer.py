@@ -539,7 +539,9 @@ def test_only_evaluations_in_the_course_of_training_move_the_target(make_trainer
     trainer.train()
     moved = trainer.objective.target.clone()
     last = history(trainer, "eval_rate")[-1]
-    assert float(moved) == pytest.approx(max(0, 3.0 + float(trainer.objective.training_rate) - last), rel=1e-5)
+    ratio = float(trainer.objective.training_rate) / last
+    assert float(moved) == pytest.approx(3.0 * min(2.0, max(0.5, ratio)), rel=1e-5)
+    assert float(moved) != pytest.approx(3.0, rel=1e-3)
     trainer.evaluate(trainer.train_dataset)
     assert torch.equal(trainer.objective.target, moved)
 

@@ -47,8 +47,6 @@ def fit_run_prior(
             f"{folder}: its latent vectors lie on the unit sphere, where neither a mixture of Gaussians nor a flow has "
             "a density; train it with model.latent.prior=vamp"
         )
-    if kind == "flow" and vae.latent_size == 1:
-        raise ValueError(f"{folder} has 1 latent dimension, too few for a flow; fit a mixture")
     splits = load_corpus(recipe.data).splits
     train, validation = (
         vae.encode(splits[name]["text"][:], sample=True, seed=seed) for name in ("train", "validation")
