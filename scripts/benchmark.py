@@ -121,6 +121,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--against", type=Path, help="such a file: exit status 1 where a ratio has fallen by 15 %%")
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds: {args.rounds} is too few; from 1")
+    if args.against and not args.against.is_file():
+        parser.error(f"--against: no such file: {args.against}")
     before = json.loads(args.against.read_text()) if args.against else {}
     presets, tasks = args.preset or known, TASKS if args.task == "all" else (args.task,)
     peak = run_child("roofline", "", args.threads)

@@ -56,7 +56,7 @@ def test_a_resolved_recipe_with_every_sort_of_value(tmp_path):
     recipe = make(
         "training.num_train_epochs=2",
         "training.report_to=[tensorboard]",
-        "training.lr_scheduler_kwargs={a: 1}",
+        "training.lr_scheduler_kwargs={num_cycles: 1}",
         "training.eval_strategy=no",
         "training.debug=[underflow_overflow]",
         "model.decoder.inject=[output]",
@@ -590,7 +590,7 @@ DETERMINISTIC = {"latent": {"posterior": "deterministic"}}
         (
             "{kind: infovae}",
             {"latent": {"prior": "mixture"}},
-            "infovae does not go with gaussian posterior and mixture prior: with alpha: 1 a learned prior",
+            "infovae does not go with gaussian posterior and mixture prior: it gives a learned prior no rate",
         ),
         (
             "{kind: target_rate}",
@@ -617,3 +617,17 @@ def test_a_learned_prior_needs_one_stage_that_trains_it():
 @pytest.mark.parametrize("objective", ["{kind: infovae}", "{kind: adversarial}", "{beta: 0}"])
 def test_objectives_that_match_samples_go_with_points(objective):
     assert make(f"objective={objective}", model=DETERMINISTIC)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["lr_scheduler_type=cosine_with_min_lr", "lr_scheduler_type=warmup_stable_decay", "lr_scheduler_kwargs={foo: 1}"],
+)
+def test_a_schedule_that_cannot_be_made_is_refused(schedule):
+    with pytest.raises(ValueError, match=r"^training: .*(min_lr|num_decay_steps|foo)"):
+        make(f"training.{schedule}")
+
+
+def test_a_schedule_with_arguments_of_its_own():
+    make("training.lr_scheduler_type=cosine_with_min_lr", "training.lr_scheduler_kwargs={min_lr: 1.0e-5}")
+    make("training.lr_scheduler_type=warmup_stable_decay", "training.lr_scheduler_kwargs={num_decay_steps: 10}")

@@ -26,6 +26,7 @@ RECIPE = {
     },
     "training": {
         "max_steps": 200,
+        "seed": 3,
         "per_device_train_batch_size": 32,
         "learning_rate": 0.03,
         "lr_scheduler_type": "linear",

@@ -1,10 +1,12 @@
 """What commands share; the rest of it is tested through them."""
 
+import contextlib
+import io
 import logging
 
 import pytest
 
-from textvae.cli import common
+from textvae.cli import common, main
 
 
 @pytest.fixture
@@ -83,3 +85,43 @@ def test_metrics_as_a_table(capsys):
 )
 def test_decoding(pairs, named, expected):
     assert common.decoding(pairs, **named) == expected
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "file.txt"
+    file.write_text("before")
+    (tmp_path / "link.txt").symlink_to(file)
+    with contextlib.suppress(RuntimeError), common.whole_file(tmp_path / "link.txt") as draft:
+        draft.write_text("half")
+        raise RuntimeError
+    assert file.read_text() == "before"
+    with common.whole_file(tmp_path / "link.txt") as draft:
+        draft.write_text("after")
+    assert file.read_text() == "after"
+    assert (tmp_path / "link.txt").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("chosen", "encoding"), [(None, "utf-8"), ("cp1252", "cp1252")])
+def test_files_and_pipes_get_utf8(monkeypatch, chosen, encoding):
+    """Wherever the machine would write its own, unless somebody has asked for that."""
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    if chosen:
+        monkeypatch.setenv("PYTHONIOENCODING", chosen)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr("sys.stdout", stream)
+    main._write_utf8()
+    stream.write("春眠")
+    stream.flush()
+    assert (stream.encoding, stream.buffer.getvalue()) == (encoding, "春眠".encode() if not chosen else b"??")
+
+
+def test_without_stdin(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ValueError, match="give texts as arguments or lines on stdin"):
+        common.texts_from(None)
+
+
+def test_what_is_no_number_is_no_json():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        common.print_json({"a": float("nan")})

@@ -1,6 +1,7 @@
 """`textvae decode`."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -81,3 +82,25 @@ def test_mistakes(textvae, trained, tmp_path, monkeypatch, shape, target, messag
     result = textvae("decode", trained.folder, "z.npy", target)
     assert (result.code, result.out) == (2, "")
     assert result.err == f"error: {message}\n"
+
+
+def test_sampling_needs_no_more_than_the_option(textvae, trained, tmp_path):
+    """In a run that decodes by beam search as well."""
+    folder = shutil.copytree(trained.folder, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    file = folder / "generation_config.json"
+    values = {
+        name: value for name, value in json.loads(file.read_text()).items() if name not in ("top_p", "temperature")
+    }
+    file.write_text(json.dumps(values | {"num_beams": 4, "do_sample": False}))
+    write_vectors(tmp_path / "z.npy", [""] * 40, torch.zeros(40, 8))
+    sampled = textvae("decode", folder, tmp_path / "z.npy", "-", "--sample", "--seed", 1, "--set", "temperature=3")
+    assert len(set(sampled.out.splitlines())) > 30
+    assert len(set(textvae("decode", folder, tmp_path / "z.npy", "-").out.splitlines())) == 1
+
+
+def test_the_file_that_is_read_is_not_written_over(textvae, trained, tmp_path):
+    write_vectors(tmp_path / "z.jsonl", ["text"] * 6, Z)
+    before = (tmp_path / "z.jsonl").read_bytes()
+    result = textvae("decode", trained.folder, tmp_path / "z.jsonl", tmp_path / "z.jsonl")
+    assert (result.code, "is IN as well" in result.err) == (2, True)
+    assert (tmp_path / "z.jsonl").read_bytes() == before

@@ -1,6 +1,7 @@
 """`textvae encode`."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -102,3 +103,42 @@ def test_mistakes(textvae, trained, tmp_path, monkeypatch, source, target, messa
     assert result.err.startswith(f"error: {message}")
     assert len(result.err.splitlines()) == 1
     assert not (tmp_path / target).exists()
+
+
+def test_a_text_is_what_it_was_in_training(textvae, trained, tmp_path):
+    """Paragraphs, in a run of paragraphs; and whatever --unit says."""
+    folder = shutil.copytree(trained.folder, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    file = folder / "textvae.yaml"
+    file.write_text(file.read_text().replace("unit: line", "unit: paragraph"))
+    source = tmp_path / "in.txt"
+    source.write_text("the cat\nsees something\n\nthe dog\nwaits\n")
+    for options, count in (([], 2), (["--unit", "line"], 4), (["--unit", "document"], 1)):
+        result = textvae("encode", folder, source, tmp_path / "z.npy", "--json", *options)
+        assert result.json["texts"] == count
+
+
+def test_blank_lines_of_stdin_are_counted(textvae, trained, tmp_path):
+    result = textvae("encode", trained.folder, "-", tmp_path / "z.npy", "--json", stdin="the cat\n\n \r\nthe dog\n")
+    assert (result.json["texts"], result.json["blank"]) == (2, 2)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_read_is_not_written_over(textvae, trained, tmp_path, suffix):
+    """Nor is a folder, and a file that is there stays until the new one is whole."""
+    source = write(tmp_path / "in.jsonl")
+    before = source.read_bytes()
+    result = textvae("encode", trained.folder, source, source)
+    assert result.code == 2
+    assert result.err == f"error: OUT: {source} is IN as well, which would be lost; give another name\n"
+    assert source.read_bytes() == before
+    (tmp_path / f"folder{suffix}").mkdir()
+    result = textvae("encode", trained.folder, source, tmp_path / f"folder{suffix}")
+    assert (result.code, result.err) == (2, f"error: OUT: {tmp_path / f'folder{suffix}'} is a folder; wanted a file\n")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_column_is_named_by_its_option(textvae, trained, tmp_path):
+    source = write(tmp_path / "in.csv", column="title")
+    result = textvae("encode", trained.folder, source, tmp_path / "z.npy")
+    assert (result.code, "(set --text-column)" in result.err) == (2, True)
+    assert textvae("encode", trained.folder, source, tmp_path / "z.npy", "--text-column", "title").code == 0

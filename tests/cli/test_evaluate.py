@@ -59,7 +59,7 @@ def test_validation_replaces_the_numbers_of_training(textvae, run):
     assert result.json["iw_samples"] == 5
 
 
-COPIES = ["refined_reconstruction_bleu", "refined_token_accuracy", "refined_exact_match"]
+COPIES = ["refine_steps", "refined_reconstruction_bleu", "refined_token_accuracy", "refined_exact_match"]
 BOUNDS = ["refined_nll", "refined_rate", "refined_iw_nll", "refined_iw_nll_stderr"]
 
 
@@ -81,7 +81,7 @@ def test_refine_without_a_density(textvae, run, tmp_path):
     short = ["training.max_steps=2", "objective.free_bits=0", "model.latent.posterior=deterministic"]
     folder = train_tiny(tiny_recipe(source, tmp_path / "deterministic", *short)).folder
     metrics = textvae("evaluate", folder, "--refine", 1, "--json").json
-    assert [key for key in metrics if key.startswith("refined")] == COPIES
+    assert [key for key in metrics if key.startswith("refine")] == COPIES
 
 
 def test_curve(textvae, run):
@@ -223,3 +223,67 @@ def test_mistakes(textvae, run, arguments, message):
     assert result.err.startswith(message)
     assert len(result.err.splitlines()) == 1
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+# ---- Whose texts are measured ----
+
+
+@pytest.fixture
+def own(tmp_path, trained):
+    """A run, its language model, and their corpus as a file of their own; and its lines."""
+    source = Path(load_run_recipe(trained.folder, []).data.source)
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text(source.read_text())
+    run, lm = (
+        train_tiny(tiny_recipe(corpus, tmp_path / name, "training.max_steps=2", *more)).folder
+        for name, more in (("run", []), ("lm", ["model.latent.size=0"]))
+    )
+    return run, lm, corpus
+
+
+def test_a_corpus_that_has_moved_is_known_again(textvae, own, tmp_path):
+    """For the language model beside it too, and for what needs the training texts."""
+    run, lm, corpus = own
+    corpus.rename(tmp_path / "moved.txt")
+    moved = f"data.source={tmp_path / 'moved.txt'}"
+    extras = ["--against", lm, "--perplexities", "--lm-steps", 2]
+    result = textvae("evaluate", run, moved, "--samples", 2, *extras, "--json")
+    assert result.code == 0
+    assert result.json["gap_nll"] is not None
+    assert result.json["copied_from_train"] is not None
+    assert "stand in what the run was trained on" not in result.err
+    result = textvae("evaluate", run, "--samples", 2, "--against", lm)
+    assert (result.code, "no such file" in result.err) == (2, True)
+
+
+def test_other_texts_are_no_corpus_that_has_moved(textvae, own, tmp_path):
+    run, *_ = own
+    (tmp_path / "other.txt").write_text("".join(f"the cat sees {n}\n" for n in range(260)))
+    other = train_tiny(
+        tiny_recipe(tmp_path / "other.txt", tmp_path / "b", "training.max_steps=2", "model.latent.size=0")
+    )
+    result = textvae("evaluate", run, "--samples", 2, "--against", other.folder)
+    assert (result.code, "was trained on other texts" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "doctor"])
+def test_texts_that_were_trained_on_are_told(textvae, own, command):
+    """Of splits cut with another seed, and of a file that has changed since."""
+    run, _, corpus = own
+    samples = ["--samples", 1] if command == "evaluate" else []
+    assert "trained on" not in textvae(command, run, *samples).err
+    err = textvae(command, run, "data.seed=7", *samples).err
+    assert re.search(r"warning: validation: \d+ of its texts stand in what the run was trained on", err)
+    corpus.write_text("".join(corpus.read_text().splitlines(True)[1:]))
+    err = textvae(command, run, *samples).err
+    assert "warning: validation: not the texts of when the run was trained" in err
+
+
+def test_numbers_are_shown_where_they_cannot_be_written(textvae, run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "metrics.json")
+
+    monkeypatch.setattr("textvae.evaluation.report.write_json", full)
+    result = textvae("evaluate", run, "--samples", 1, "--json")
+    assert (result.code, result.err.splitlines()[-1]) == (2, "error: metrics.json: No space left on device")
+    assert result.json["sentences"] > 1

@@ -16,7 +16,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from textvae.data import corpus as module
 from textvae.data.config import DataConfig
-from textvae.data.corpus import find_files, load_corpus
+from textvae.data.corpus import find_files, fingerprint, load_corpus
 
 WORDS = [f"text {number}" for number in range(40)]
 
@@ -581,3 +581,11 @@ def test_whatever_the_hub_raises_is_one_line(monkeypatch, kind):
 
     monkeypatch.setattr(module, "load_dataset", fail)
     assert "here, and the Hub gives none: " in error("stories")
+
+
+def test_a_fingerprint_is_that_of_the_texts_in_order():
+    def of(texts):
+        return fingerprint(Dataset.from_dict({"text": texts}))
+
+    assert of(["a", "b"]) == of(["a", "b"])
+    assert len({of(texts) for texts in (["a", "b"], ["b", "a"], ["ab"], ["a", "b", "b"], ["a"], ["a", "1:b"])}) == 6

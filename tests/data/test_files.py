@@ -306,3 +306,20 @@ def test_paragraphs():
 )
 def test_split_into_units(unit, expected):
     assert split_into_units(" a\n\nb ", unit) == expected
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+def test_an_empty_cell_is_no_label(tmp_path, name):
+    mark = "," if name == "a.csv" else "\t"
+    (tmp_path / name).write_text(f"text{mark}label\none{mark}a\ntwo{mark}\n")
+    assert [row["label"] for row in read(tmp_path / name, label_column="label")] == ["a", None]
+
+
+def test_a_line_of_json_may_lack_its_label(tmp_path):
+    """All but the first, which tells whether there are any."""
+    rows = ['{"text": "one", "label": "a"}', '{"text": "two"}', '{"text": "three", "label": ""}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    assert [row["label"] for row in read(tmp_path / "a.jsonl", label_column="label")] == ["a", None, None]
+    (tmp_path / "b.jsonl").write_text('{"text": "one"}\n{"text": "two", "label": "a"}\n')
+    with pytest.raises(ValueError, match=r"b\.jsonl, line 1: no column 'label'"):
+        read(tmp_path / "b.jsonl", label_column="label")

@@ -1,5 +1,6 @@
 """The doctor: three models made for the purpose, each called by its name, and each symptom on its own."""
 
+import dataclasses
 import json
 import math
 import time
@@ -386,6 +387,7 @@ HEALTHY = {
     "active_units": 8,
     "latent_size": 8,
     "decoder_ignores_z": False,
+    "decoder_hears_little": False,
     "only_first_words_and_length": False,
     "prior_and_posterior_overlap": None,
     "prior_off_posterior": 0.9,
@@ -468,3 +470,58 @@ def test_advice_on_pooling_only_where_it_would_change_something(corpus_file, tmp
     (line,) = advice(HEALTHY | {"only_first_words_and_length": True}, recipe)
     assert ("model.encoder.pooling: max or mean" in line) == told
     assert "word_dropout (now" in line
+
+
+# ---- A decoder that hears little, and a scale that nothing sets ----
+
+
+def unweighted(recipe):
+    """The same with an objective that puts no weight on the rate."""
+    return dataclasses.replace(
+        recipe, objective=registry.resolve("objective", {"kind": "elbo", "beta": 0}, "objective")
+    )
+
+
+def test_a_decoder_that_hears_little_of_a_high_rate(examined, model):
+    """z does save it something, but far less than its rate."""
+    with torch.no_grad():
+        model.posterior.logvar.bias -= 60  # narrow posteriors: a rate of hundreds of nats
+    found = examined()
+    assert found["z_gain"] > 1
+    assert found["rate"] > 10 * found["z_gain"]
+    assert (found["verdict"], found["decoder_hears_little"]) == ("partial", True)
+    assert any("most of what z tells is not heard" in line for line in found["findings"])
+    assert any("the decoder hardly listens" in line for line in found["advice"])
+
+
+def test_a_rate_without_weight_says_nothing_of_the_decoder(trained, split, recipe, model):
+    with torch.no_grad():
+        model.posterior.logvar.bias -= 60
+    free = unweighted(recipe)
+    found = examine(TextVAE(model, trained.vae.tokenizer), split, free, bf16=False)
+    assert (found["verdict"], found["decoder_hears_little"]) == ("healthy", None)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_small_scale_is_no_collapse_where_nothing_sets_it(trained, split, recipe, model, free):
+    """The same model with latent vectors a thirtieth as large."""
+    with torch.no_grad():
+        for values in (model.posterior.mu.weight, model.posterior.mu.bias):
+            values /= 30
+        model.posterior.logvar.bias -= 2 * math.log(30)
+        model.decoder.initial.weight *= 30
+        model.decoder.layers[0].weight_ih_l0[:, -8:] *= 30
+    if free:
+        recipe = unweighted(recipe)
+    found = examine(TextVAE(model, trained.vae.tokenizer), split, recipe, bf16=False)
+    assert found["z_gain"] > 2
+    assert (found["active_units"], found["verdict"]) == ((8, "healthy") if free else (0, "collapsed"))
+
+
+TOLD = {"z_gain": 4.0, "z_gain_stderr": 0.1, "z_gain_length": 1.0, "z_gain_first_words": 1.0, "z_gain_other_words": 2.0}
+
+
+def test_one_dimension_in_words():
+    assert findings(HEALTHY | TOLD | {"latent_size": 1, "active_units": 1})[0].endswith("its one dimension is active.")
+    told = findings(HEALTHY | TOLD | {"decoder_ignores_z": True})[0]
+    assert told == "The posterior's mean differs from text to text in 8 of 8 dimensions."

@@ -9,12 +9,12 @@ import torch
 from datasets import Dataset
 
 from tests.contract import disturbed
+from textvae.data import batches
 from textvae.evaluation import likelihood
 from textvae.evaluation.likelihood import (
     evaluate_bound,
     evaluating,
     importance_weighted_nll,
-    length_sorted_batches,
 )
 
 V = 12
@@ -85,7 +85,7 @@ def test_importance_weighted_bound_rises_with_the_number_of_samples(make_model, 
 
 def test_fewer_samples_are_the_first_of_the_same(make_model, dataset, monkeypatch):
     """One pass gives the bound at several k, each from the mean weight of the first k samples."""
-    monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", 60)
+    monkeypatch.setattr(batches, "TOKENS_AT_ONCE", 60)
     model = tiny(make_model, latent_size=3)
     several = importance_weighted_nll(model, dataset, [1, 3, 7], seed=5, bf16=False)
     assert torch.equal(several[2], importance_weighted_nll(model, dataset, 7, seed=5, bf16=False))
@@ -115,7 +115,7 @@ def test_importance_samples_are_all_used_in_turns(make_model, dataset, monkeypat
     monkeypatch.setattr(
         model, "distortion", lambda ids, mask, z: counted.append(z.shape[:2]) or distortion(ids, mask, z)
     )
-    monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", 60)
+    monkeypatch.setattr(batches, "TOKENS_AT_ONCE", 60)
     nll = importance_weighted_nll(model, dataset, num_samples, bf16=False)
     assert sum(samples * sentences for samples, sentences in counted) == num_samples * len(dataset)
     assert nll.isfinite().all()
@@ -148,7 +148,7 @@ def test_numbers_do_not_depend_on_the_batches(make_model, rows, dataset, monkeyp
         model.posterior.logvar.weight.zero_()
         model.posterior.logvar.bias.fill_(-60.0)  # z is the mean: nothing is left to chance
     reference = evaluate_bound(model, dataset, bf16=False)
-    monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", tokens_at_once)
+    monkeypatch.setattr(batches, "TOKENS_AT_ONCE", tokens_at_once)
     order = [5, 2, 7, 0, 3, 6, 1, 4]
     for data, back in ((dataset, list(range(8))), (make_dataset([rows[i] for i in order]), order)):
         bound = evaluate_bound(model, data, bf16=False)
@@ -226,7 +226,7 @@ def test_plain_language_model(make_model, rows, dataset):
 
 
 def test_progress_counts_every_text(make_model, dataset, monkeypatch):
-    monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", 20)
+    monkeypatch.setattr(batches, "TOKENS_AT_ONCE", 20)
     for function in (evaluate_bound, importance_weighted_nll):
         counted = []
         function(tiny(make_model), dataset, 2, bf16=False, progress=counted.append)
@@ -259,14 +259,3 @@ def test_dropout_is_off(make_model, dataset):
     model = make_model(small, small | {"word_dropout": 0.5}, 2, V).train()
     one, two = (evaluate_bound(model, dataset, bf16=False) for _ in range(2))
     assert torch.equal(one.nll, two.nll)
-
-
-@pytest.mark.parametrize("copies", [1, 7, 5000])
-def test_batches_hold_every_text_once_and_stay_small(copies):
-    lengths = np.random.default_rng(0).integers(1, 60, 3000)
-    batches = list(length_sorted_batches(lengths, copies))
-    assert sorted(np.concatenate(batches).tolist()) == list(range(3000))
-    ordered = lengths[np.concatenate(batches)]
-    assert (np.diff(ordered) <= 0).all()
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * (lengths[batch].max() + 1) * copies <= likelihood.TOKENS_AT_ONCE

@@ -85,7 +85,7 @@ def test_vectors_of_a_split_are_those_of_its_batches(make_model, monkeypatch):
     rows = [[1, *range(5, 5 + length), 2] for length in (3, 6, 1, 5)]
     dataset, mu = make_dataset(rows), torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     together = refined_means(model, dataset, mu, 5, bf16=False)
-    monkeypatch.setattr("textvae.evaluation.likelihood.TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr("textvae.data.batches.TOKENS_AT_ONCE", 1)
     torch.testing.assert_close(refined_means(model, dataset, mu, 5, bf16=False), together, atol=1e-4, rtol=1e-4)
     assert torch.equal(refined_means(model, dataset, mu, 0, bf16=False), mu)
 

@@ -11,7 +11,7 @@ from textvae import TextVAE, TextVAEConfig, TextVAEModel
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.latent import active_units
 from textvae.evaluation.likelihood import evaluate_bound, importance_weighted_nll
-from textvae.evaluation.report import KEYS, evaluate_split, reconstruction, tokenizer_for_bleu, write_json
+from textvae.evaluation.report import KEYS, defined, evaluate_split, reconstruction, tokenizer_for_bleu, write_json
 from textvae.evaluation.text import bleu, distinct, self_bleu, token_accuracy
 from textvae.tokenization import TokenizerConfig, make_tokenizer
 
@@ -281,3 +281,10 @@ def test_write_json(tmp_path, metrics):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "nan.json", {"nll": math.nan})
     assert not (tmp_path / "nan.json").exists()
+
+
+def test_what_is_not_finite_is_left_out_and_told(caplog):
+    metrics = {"a": 1.0, "b": math.nan, "c": [1.0, math.inf], "d": None, "e": "word", "f": 3}
+    assert defined(metrics) == {"a": 1.0, "b": None, "c": None, "d": None, "e": "word", "f": 3}
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["b: not finite, so it is left out", "c: not finite, so it is left out"]

@@ -1,5 +1,7 @@
 """TextVAE: texts to vectors and back, on lists, single strings and tensors."""
 
+import contextlib
+import io
 import itertools
 import json
 import shutil
@@ -11,9 +13,11 @@ from huggingface_hub import HfApi, ModelCard, RepoUrl
 from transformers import AutoConfig, AutoModel, AutoTokenizer, TextIteratorStreamer
 from transformers.generation import utils as generation
 
+from tests.tiny import tiny_recipe, train_tiny
 from textvae import TextVAE, TextVAEConfig, TextVAEModel
 from textvae.inference import text_vae as module
 from textvae.inference.decoding import decode_rows
+from textvae.inference.text_vae import WORDS
 from textvae.tokenization import decode as to_texts
 
 
@@ -267,7 +271,8 @@ def test_streamer(vae):
 def test_sample(vae):
     texts, z = vae.sample(300, seed=0, return_z=True)
     assert len(texts) == len(z) == 300
-    assert texts == vae.decode(z, seed=0)
+    assert texts == vae.decode(z, seed=WORDS)
+    assert texts != vae.decode(z, seed=0)  # the random numbers of z
     assert abs(float(z.mean())) < 0.1
     assert float(z.std()) == pytest.approx(1, abs=0.05)
 
@@ -487,7 +492,8 @@ def test_push_to_hub(vae, monkeypatch):
         assert options == {"private": True, "exist_ok": True}
         return RepoUrl(f"https://huggingface.co/{repo_id}")
 
-    def upload_folder(self, *, repo_id, folder_path, commit_message):
+    def upload_folder(self, *, repo_id, folder_path, commit_message, delete_patterns):
+        assert delete_patterns == "fitted_prior.safetensors"  # of a model that was there before; this one has none
         files = {path.name: path.read_bytes() for path in sorted(module.Path(folder_path).iterdir())}
         uploads.append((repo_id, self.token, commit_message, files))
 
@@ -524,3 +530,93 @@ def test_push_to_hub_without_a_card(language_model, monkeypatch):
     language_model.push_to_hub("someone/tiny")
     assert "model.safetensors" in uploads
     assert "README.md" not in uploads
+
+
+# ---- What only some models have ----
+
+
+@pytest.fixture
+def beams(trained, tmp_path, corpus_file):
+    """A model whose recipe decodes by beam search, and has a nucleus for those who ask for sampling."""
+    folder = tmp_path / "beams"
+    options = ["do_sample=false", "num_beams=3", "top_p=0.7"]
+    train_tiny(tiny_recipe(corpus_file, folder, "training.max_steps=2", *(f"generation.{x}" for x in options)))
+    return TextVAE.from_pretrained(folder)
+
+
+def test_sampling_from_a_run_that_does_not_sample(beams):
+    """Its beams have no part in it, and its nucleus has."""
+    assert beams.generation_config().num_beams == 3
+    config = beams.generation_config(do_sample=True)
+    assert (config.num_beams, config.top_p, config.top_k, config.temperature) == (1, 0.7, 0, 1.0)
+    assert beams.generation_config(do_sample=True, num_beams=2, top_p=0.5).num_beams == 2
+    assert beams.generation_config(do_sample=True, top_p=0.5).top_p == 0.5
+    z = torch.zeros(1, 8).expand(60, -1)
+    assert len(set(beams.decode(z, seed=0, do_sample=True, temperature=3.0, top_p=1.0))) > 50
+    assert len(set(beams.decode(z, seed=0))) == 1
+
+
+def test_the_nucleus_of_a_run_goes_with_its_model(beams, tmp_path):
+    beams.save_pretrained(tmp_path / "copy")
+    assert TextVAE.from_pretrained(tmp_path / "copy").generation_config(do_sample=True).top_p == 0.7
+
+
+def test_a_language_model_samples_words_whatever_the_run_does(language_model, monkeypatch):
+    """Without z a beam search would give one text again and again."""
+    monkeypatch.setattr(language_model.model.generation_config, "do_sample", False)
+    assert len(set(language_model.sample(20, seed=0, max_new_tokens=8))) > 10
+
+
+def test_no_code_of_a_model_is_run(trained, tmp_path, monkeypatch):
+    """Not even where somebody would say yes."""
+    folder = shutil.copytree(trained.folder, tmp_path / "evil", ignore=shutil.ignore_patterns("checkpoints"))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'was_here')!r}, 'w')\n")
+    file = folder / "tokenizer_config.json"
+    evil = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": [None, "evil.Evil"]}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | evil))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    with contextlib.suppress(ValueError):
+        TextVAE.from_pretrained(folder)
+    assert not (tmp_path / "was_here").exists()
+
+
+def test_saving_over_a_model_leaves_no_fitted_prior_of_it(vae, tmp_path):
+    (tmp_path / "fitted_prior.safetensors").write_bytes(b"of other weights")
+    vae.save_pretrained(tmp_path)
+    assert not (tmp_path / "fitted_prior.safetensors").exists()
+
+
+def test_refining_in_inference_mode(vae, texts):
+    with torch.inference_mode():
+        z = vae.encode(texts[:2], refine=2)
+    torch.testing.assert_close(z, vae.encode(texts[:2], refine=2))
+
+
+def test_a_long_text_does_not_widen_the_batch_of_short_ones(vae, monkeypatch):
+    """Each is encoded as if it were alone, in the order given."""
+    texts = ["the cat sees something", "the moon waits " * 3000, "the dog", "the cat sings at dawn"]
+    alone, shapes = torch.stack([vae.encode(text) for text in texts]), []
+    encode = vae.model.encode
+    monkeypatch.setattr(
+        vae.model, "encode", lambda **batch: shapes.append(tuple(batch["input_ids"].shape)) or encode(**batch)
+    )
+    torch.testing.assert_close(vae.encode(texts), alone, rtol=1e-4, atol=1e-5)
+    assert [shape[0] for shape in shapes] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda vae: vae.decode(torch.zeros(8), return_dict_in_generate=True),
+            "in_generate: decoding gives texts",
+        ),
+        (lambda vae: vae.decode(torch.zeros(8), guidance_scale=2.0), "guidance_scale: decoding gives texts"),
+        (lambda vae: vae.interpolate("a", "b", num_return_sequences=2), "a path has one text a step"),
+        (lambda vae: TextVAE.from_pretrained("nobody/nothing", local_files_only=True), "there is no such folder here"),
+    ],
+)
+def test_more_that_is_refused(vae, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(vae)

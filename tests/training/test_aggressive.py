@@ -73,7 +73,7 @@ def test_the_encoder_moves_before_the_update_and_the_rest_in_it(make_trainer, mo
 
     trainer = make_trainer(
         cls=Noting, aggressive=True, max_steps=3, per_device_train_batch_size=8, learning_rate=1e-2, logging_steps=1,
-        eval_strategy="steps", eval_steps=100,
+        eval_strategy="steps", eval_steps=3,
     )  # fmt: skip
     trainer.train()
     assert watch.moved == [{"encoder", "posterior"}, {"decoder"}] * 3
@@ -86,7 +86,7 @@ def test_it_stops_when_the_encoder_gains_nothing(make_trainer, monkeypatch):  # 
     monkeypatch.setattr(aggressive, "LOOK_EVERY", 2)
     monkeypatch.setattr(aggressive, "MOST", 40)
     watch = Watch(monkeypatch)
-    options = {"learning_rate": 1e-12, "eval_strategy": "steps", "eval_steps": 100}
+    options = {"learning_rate": 1e-12, "eval_strategy": "steps", "eval_steps": 4}
     make_trainer(aggressive=True, max_steps=4, per_device_train_batch_size=8, **options).train()
     assert all(count % 2 == 0 or count == 40 for count in watch.counts)
     assert min(watch.counts) < 12

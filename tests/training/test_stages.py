@@ -239,3 +239,25 @@ def test_a_plain_language_model_skips_words(corpus_file, tmp_path):
 def test_refused(corpus_file, tmp_path, overrides, message):
     with pytest.raises(ValueError, match=message):
         tiny_recipe(corpus_file, tmp_path, stages(overrides[0]), *overrides[1:])
+
+
+def test_the_first_stage_can_begin_with_a_new_decoder(trained, corpus_file, tmp_path):
+    """Of a run that was trained before: an autoencoder in one run, what follows it in another."""
+    begun = [f"training.init_from={trained.folder}", "training.learning_rate=1e-30"]
+    both = stages("{max_steps: 2, reset: [decoder]}, {max_steps: 2}")
+    recipe = tiny_recipe(corpus_file, tmp_path / "run", *SETTINGS, *begun, both)
+    weights, before = (load_file(f / "model.safetensors") for f in (train_tiny(recipe).folder, trained.folder))
+    same = {name for name in weights if torch.equal(weights[name], before[name])}
+    assert same >= {name for name in weights if name.split(".")[0] in ("encoder", "posterior")}
+    assert not [name for name in same if name.startswith("decoder.") and name.endswith(("weight", "weight_hh_l0"))]
+
+
+def test_a_language_model_keeps_its_decoder_through_all_stages(corpus_file, tmp_path):
+    """Or it would have had fewer updates than the model that it stands beside."""
+    recipe = tiny_recipe(
+        corpus_file, tmp_path / "run", *SETTINGS, "model.latent.size=0",
+        stages("{max_steps: 2}, {max_steps: 2, reset: [decoder], learning_rate: 1.0e-30}"),
+    )  # fmt: skip
+    run = train_tiny(recipe)
+    first, last = (load_file(run.folder / f) for f in ("checkpoints/stage-1/model.safetensors", "model.safetensors"))
+    assert all(torch.equal(value, first[name]) for name, value in last.items())

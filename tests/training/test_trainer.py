@@ -696,7 +696,7 @@ def test_batches_by_tokens_weigh_every_sentence_the_same(make_trainer):
     for part in parts:
         expected = trainer._get_num_items_in_batch([part], trainer.args.device)
         trainer.compute_loss(model, part, num_items_in_batch=trainer._sentences_per_batch).backward()
-        assert expected == round(24 / len(parts))
+        assert expected == 24 / len(parts)
     summed = {name: p.grad / len(parts) for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     whole = trainer.data_collator([trainer.train_dataset[row] for row in range(24)])
@@ -737,3 +737,23 @@ def test_an_update_holds_the_same_sentences_however_it_is_accumulated(make_train
         losses.append([row["loss"] for row in trainer.state.log_history if "loss" in row])
     assert len(losses[0]) == 4
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+# ---- What cannot be ----
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"posterior": {"kind": "gaussian", "batch_norm": 0.7}},
+            "1 is not allowed, since model.latent.posterior.batch",
+        ),
+        ({"objective": {"kind": "infovae"}}, "1 is not allowed, since this objective is about a batch as a whole"),
+        ({"early_stopping_patience": 2}, "early_stopping_patience: no effect without evaluations"),
+        ({"aggressive": True, "eval_strategy": "steps", "eval_steps": 9}, "eval_steps 9 is more than max_steps"),
+    ],
+)
+def test_refused(make_trainer, options, message):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(per_device_train_batch_size=1, **options)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Annotated, Any
@@ -107,29 +110,38 @@ def decoding(pairs: list[str] | None, **named: Any) -> dict[str, Any]:
 
 
 def texts_from(arguments: list[str] | None) -> list[str]:
-    """Texts from the command line or, when there are none or only "-", lines of stdin.
+    """Texts from the command line or, when there are none or only "-", lines of stdin that are not blank.
 
     Raises:
         ValueError: no text at all.
     """
     if arguments and arguments != ["-"]:
         return arguments
-    if sys.stdin.isatty():
-        raise ValueError("TEXT: give texts as arguments or lines on stdin")
-    try:
-        # A line ends where it ends in a file, and not at the other characters at which splitlines cuts.
-        lines = sys.stdin.buffer.read().decode("utf-8-sig").split("\n")
-        texts = [line.rstrip("\r") for line in lines if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"stdin: not UTF-8 (byte {error.start})") from None
+    texts = [line for line in lines_of_stdin() if line.strip()]
     if not texts:
         raise ValueError("TEXT: stdin held no text")
     return texts
 
 
+def lines_of_stdin() -> list[str]:
+    """All of them, blank ones too.
+
+    Raises:
+        ValueError: there is no stdin but a keyboard, or it is not UTF-8.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ValueError("TEXT: give texts as arguments or lines on stdin")
+    try:
+        content = sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"stdin: not UTF-8 (byte {error.start})") from None
+    # A line ends where it ends in a file, and not at the other characters at which splitlines cuts.
+    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")]
+
+
 def print_json(value: Any) -> None:
     """One JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False))
 
 
 def print_metrics(metrics: dict[str, Any]) -> None:
@@ -147,7 +159,21 @@ def indent(text: str, mark: str) -> str:
     return mark + text.replace("\n", "\n" + " " * len(mark))
 
 
-def check_folder(path: Path) -> None:
-    """Raises ValueError where a file could not be written for want of a folder."""
+def check_target(path: Path, source: str) -> None:
+    """Raises ValueError where a file cannot be written, or would take the place of what it is made from."""
     if not path.parent.is_dir():
         raise ValueError(f"OUT: there is no folder {path.parent}")
+    if path.is_dir():
+        raise ValueError(f"OUT: {path} is a folder; wanted a file")
+    if path.exists() and Path(source).exists() and path.samefile(source):
+        raise ValueError(f"OUT: {path} is IN as well, which would be lost; give another name")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write a file that is to be there whole or as it was before."""
+    place = path.resolve()
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        draft = Path(scratch) / place.name
+        yield draft
+        os.replace(draft, place)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Json, Refine, RunFolder, Seed, check_folder, load, print_json, texts_from
+from textvae.cli.common import Json, Refine, RunFolder, Seed, check_target, lines_of_stdin, load, print_json
+
+
+class Unit(StrEnum):
+    """What is one text."""
+
+    line = "line"
+    paragraph = "paragraph"
+    document = "document"
 
 
 def run(
@@ -16,26 +26,28 @@ def run(
     ],
     target: Annotated[str, typer.Argument(metavar="OUT", help="Vectors: parquet, jsonl, safetensors or npy.")],
     text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    unit: Annotated[
+        Unit | None, typer.Option(help="What is one text of a file; what it was in training when not given.")
+    ] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Draw from the posterior; its mean otherwise.")] = False,
     seed: Seed = None,
     refine: Refine = 0,
     json: Json = False,
 ) -> None:
     """Write the latent vectors of texts to a file; blank texts are left out and counted."""
-    from pathlib import Path
-
     from textvae.cli.vectors import check_suffix, write_vectors
     from textvae.data.files import SUFFIXES, read_texts
 
     check_suffix(Path(target))
-    check_folder(Path(target))
+    check_target(Path(target), source)
     if source == "-":
-        rows = texts_from(["-"])
+        rows = lines_of_stdin()
     else:
         path = Path(source)
         if not path.is_file() or path.suffix.lower() not in SUFFIXES:
             raise ValueError(f"IN: {source} is not a file that ends in {', '.join(SUFFIXES)}")
-        rows = [row["text"] for row in read_texts(path, text_column, None, "line")]
+        unit = unit or _unit_of(Path(run))
+        rows = [row["text"] for row in read_texts(path, text_column, None, unit, "--text-column")]
     texts = [text for text in rows if text.strip()]
     if not texts:
         raise ValueError(f"IN: {source} holds no text")
@@ -47,3 +59,11 @@ def run(
     else:
         blank = f" ({summary['blank']} blank ones left out)" if summary["blank"] else ""
         print(f"{len(texts)} texts{blank}, {z.shape[1]} dimensions -> {target}")
+
+
+def _unit_of(folder: Path) -> str:
+    """What was one text of a run's corpus; a line where that is not known (a model from elsewhere)."""
+    from textvae.recipe import read_sections
+
+    file = folder / "textvae.yaml"
+    return read_sections(file)["data"].get("unit", Unit.line) if file.is_file() else Unit.line

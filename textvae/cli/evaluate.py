@@ -52,7 +52,6 @@ def run(
         metrics, vae, train = evaluate_run(
             folder, split, samples, overrides, False if fp32 else None, bars.stage, extras
         )
-    write_json(folder / metrics_file(split, overrides or []), metrics)
     found = []
     if nearest and train:
         texts = vae.sample(nearest, seed=0)
@@ -61,9 +60,16 @@ def run(
             {"sample": text, "nearest": line, "overlap": overlap}
             for text, (overlap, line) in zip(texts, lines, strict=True)
         ]
-    if json:
-        print_json({**metrics, "nearest": found} if nearest else metrics)
-        return
+    try:
+        write_json(folder / metrics_file(split, overrides or []), metrics)
+    finally:  # what took long is seen even where nothing can be written
+        if json:
+            print_json({**metrics, "nearest": found} if nearest else metrics)
+        else:
+            _show(metrics, found, curve, bool(against))
+
+
+def _show(metrics: dict[str, Any], found: list[dict[str, Any]], curve: bool, against: bool) -> None:
     print_metrics(metrics)
     if curve and metrics["latent_size"] and metrics["iw_nll"] is not None:
         print("", "samples     iw_nll", *curve_lines(metrics), sep="\n")

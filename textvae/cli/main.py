@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import typer
@@ -33,6 +35,7 @@ for module in (quickstart, train, evaluate, doctor, sample, reconstruct, interpo
 
 def main() -> None:
     """Runs a command; what a user did wrong is one line on stderr and exit status 2."""
+    _write_utf8()
     try:
         app()
     except (ValueError, OSError, ImportError) as error:
@@ -44,3 +47,11 @@ def main() -> None:
         common.NOTICES.buffer.clear()
         print(f"error: {one_line(message, 1000)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _write_utf8() -> None:
+    """Files and pipes get UTF-8, as all files here have it; a terminal what it can show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            own = stream.isatty() or "PYTHONIOENCODING" in os.environ
+            stream.reconfigure(encoding=None if own else "utf-8", errors="replace")

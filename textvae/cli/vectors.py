@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textvae.cli.common import whole_file
+
 SUFFIXES = (".parquet", ".jsonl", ".safetensors", ".npy")
 
 
@@ -20,6 +22,11 @@ def check_suffix(path: Path) -> None:
 
 def write_vectors(path: Path, texts: list[str], z: Tensor) -> None:
     """Writes N texts and z (N,D)."""
+    with whole_file(path) as draft:
+        _write(draft, texts, z)
+
+
+def _write(path: Path, texts: list[str], z: Tensor) -> None:
     if path.suffix == ".npy":
         np.save(path, z.numpy(), allow_pickle=False)
     elif path.suffix == ".safetensors":

@@ -57,7 +57,7 @@ def encode_corpus(
         encode = _own_encoder(encoder_tokenizer)
         for name, split in splits.items():
             splits[name] = _add_columns(split, encode, OWN_COLUMNS, f"Tokenizing {name} for the encoder")
-            _note_limit(splits[name], name, corpus, encoder_tokenizer.model_max_length)
+            note_limit(splits[name], name, corpus.note, encoder_tokenizer.model_max_length)
     return splits
 
 
@@ -169,12 +169,13 @@ def _limit(train: Dataset, corpus: Corpus, tokenizer, limit: int, overlong: str)
     return train.map(cut, input_columns=columns, batched=True, features=train.features, desc=title)
 
 
-def _note_limit(split: Dataset, name: str, corpus: Corpus, limit: int) -> None:
+def note_limit(split: Dataset, name: str, note: Callable[[str], None], limit: int) -> None:
+    """Says how many texts an encoder with a tokenizer of its own does not read whole."""
     if limit > np.iinfo(np.int32).max:  # a tokenizer without a limit says 10^30
         return
     count = pc.sum(pc.greater_equal(pc.list_value_length(split.data.column("encoder_ids")), limit)).as_py()
     if count:
-        corpus.note(f"{name}: {count} texts reach the encoder's limit of {limit} tokens; it reads no more of them")
+        note(f"{name}: {count} texts reach the encoder's limit of {limit} tokens; it reads no more of them")
 
 
 def _definition(tokenizer) -> str:

@@ -16,19 +16,22 @@ from textvae.validation import one_line, suggest
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 CHUNK = 1 << 20
 # Of what these readers make of a file. A part of the key of all that is cached: raise it whenever that changes.
-VERSION = 1
+VERSION = 2
 
 Row = tuple[int, dict[str, Any]]
 
 
-def read_texts(path: Path, text_column: str, label_column: str | None, unit: str) -> Iterator[dict[str, str | None]]:
+def read_texts(
+    path: Path, text_column: str, label_column: str | None, unit: str, text_key: str = "data.text_column"
+) -> Iterator[dict[str, str | None]]:
     """Texts, and labels where a column is named, of one file in any known format.
 
     Args:
         path: the file; its ending tells the format.
         text_column: column of the text.
-        label_column: column of the label, or None.
+        label_column: column of the label, or None. An empty cell is none, and neither is one that a line of JSON lacks.
         unit: line, paragraph or document (see DataConfig).
+        text_key: where text_column is set, for messages.
 
     Yields:
         {"text": ..., "label": ...} with texts stripped. Blank texts are still there, as ""; a null label stays None.
@@ -41,18 +44,20 @@ def read_texts(path: Path, text_column: str, label_column: str | None, unit: str
         yield from ({"text": text} for text in read_txt(path, unit))
         return
     columns = [text_column] if label_column is None else [text_column, label_column]
-    for number, row in _rows(path, columns):
+    may_lack = path.suffix.lower() in (".json", ".jsonl")
+    for place, (number, row) in enumerate(_rows(path, columns)):
         for column in columns:
-            if column not in row:
-                key = "text_column" if column == text_column else "label_column"
-                hint = f"{suggest(column, [str(name) for name in row])} (set data.{key})"
+            if column not in row and not (may_lack and place and column == label_column != text_column):
+                key = text_key if column == text_column else "data.label_column"
+                hint = f"{suggest(column, [str(name) for name in row])} (set {key})"
                 raise _error(path, number, f"no column {column!r}; {hint}")
         text = "" if row[text_column] is None else row[text_column]
         if not isinstance(text, str):
             raise _error(path, number, f"{text_column} holds {one_line(repr(text), 60)}, not a text")
         label = {}
         if label_column is not None:
-            label["label"] = None if row[label_column] is None else str(row[label_column])
+            value = row.get(label_column)
+            label["label"] = None if value is None or value == "" else str(value)
         try:
             f"{text}{label}".encode()
         except UnicodeEncodeError:

@@ -12,7 +12,7 @@ WINDOW = 100
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """Shuffles, sorts windows of 100 batches by length, and shuffles the batches; the rest comes last.
+    """Shuffles, sorts windows of 100 batches by length, and shuffles the batches; a rest, at random, comes last.
 
     Such a batch is no random draw of the corpus: what is computed of it as a whole (the statistics of a BatchNorm, a
     discrepancy of distributions) is that of its length. For these, nothing is sorted.
@@ -42,19 +42,20 @@ class LengthGroupedSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng((self.seed, self.epoch))
-        order = self._sorted_in_windows(random)
-        batches = len(order) // self.batch_size
+        batches = len(self) // self.batch_size
+        # The rest, a batch that is smaller, is not sorted along: it would be the longest ones of a window each time.
+        order = self._sorted_in_windows(random, batches * self.batch_size)
         order = self._numbers(order, self.epoch)
         for batch in random.permutation(batches):
             yield from order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
         yield from order[batches * self.batch_size :].tolist()
 
-    def _sorted_in_windows(self, random: np.random.Generator) -> np.ndarray:
+    def _sorted_in_windows(self, random: np.random.Generator, end: int) -> np.ndarray:
         order = random.permutation(np.arange(len(self.lengths), dtype=np.int32))
         window = WINDOW * self.batch_size
-        for start in range(0, len(order), window) if self.by_length else ():
-            part = order[start : start + window]
-            order[start : start + window] = part[np.argsort(self.lengths[part], kind="stable")]
+        for start in range(0, end, window) if self.by_length else ():
+            part = order[start : min(start + window, end)]
+            order[start : start + len(part)] = part[np.argsort(self.lengths[part], kind="stable")]
         return order
 
     def _numbers(self, order: np.ndarray, epoch: int) -> np.ndarray:
@@ -109,7 +110,7 @@ class TokenBatches(LengthGroupedSampler):
         """Of a pass: rows in order, where batches begin, and in which turn they come."""
         if self._planned is None or self._planned[0] != number:
             random = np.random.default_rng((self.seed, number))
-            order = self._sorted_in_windows(random)
+            order = self._sorted_in_windows(random, len(self.lengths))
             cuts = self._cuts(order)
             self._planned = (number, (order, cuts, random.permutation(len(cuts))))
         return self._planned[1]

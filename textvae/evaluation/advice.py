@@ -26,16 +26,21 @@ def findings(found: dict[str, Any]) -> list[str]:
     active, size = found["active_units"], found["latent_size"]
     if not active:
         posterior = f"The posterior has collapsed: none of the {size} latent dimensions differs from text to text."
+    elif found["decoder_ignores_z"] or has_little(found):
+        posterior = f"The posterior's mean differs from text to text in {active} of {size} dimensions."
     elif active < size:
         posterior = f"The posterior has collapsed in {size - active} of {size} dimensions; {active} are active."
     else:
-        posterior = f"The posterior has not collapsed: all {size} dimensions are active."
+        every = "its one dimension is" if size == 1 else f"all {size} dimensions are"
+        posterior = f"The posterior has not collapsed: {every} active."
     gain = f"{found['z_gain']:.2f} nats a text (standard error {found['z_gain_stderr']:.2f})"
     if found["decoder_ignores_z"]:
         decoder = f"The decoder ignores z: with the z of another text its nll rises by only {gain}."
     else:
         decoder = f"The decoder uses z: with the z of another text its nll rises by {gain}."
     lines = [posterior, decoder]
+    if found["decoder_hears_little"]:
+        lines += [f"That is little for a rate of {found['rate']:.2f} nats: most of what z tells is not heard."]
     if has_little(found) and found["active_units"]:
         lines += [f"The rate, {found['rate']:.2f} nats, is below {LEAST_RATE:g}: z has next to nothing to tell."]
     parts = ", ".join(
@@ -63,19 +68,20 @@ def findings(found: dict[str, Any]) -> list[str]:
 
 def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     """What to change in which key, for each symptom that was found."""
-    sections = _last_objective(recipe)
+    sections = last_objective(recipe)
     few = found["active_units"] < HEALTHY_SHARE * found["latent_size"]
+    unheard = found["decoder_ignores_z"] or found["decoder_hears_little"]
     tells_little = few or found["decoder_ignores_z"] or has_little(found)
     hidden = recipe.model["decoder"].get("word_dropout", 0.0)
     word_dropout = _named("model", recipe.model, "decoder.word_dropout")
     word_dropout += f" to {max(0.3, round((1 + hidden) / 2, 2))} or more"
     places = _places_left(recipe.model["decoder"])
     lines = more_rate(*sections) if tells_little else []
-    if found["decoder_ignores_z"]:
+    if unheard:
         lines += [f"Weaken the decoder: raise {word_dropout}."]
-    if found["decoder_ignores_z"] and found["active_units"] and places:
+    if unheard and found["active_units"] and places:
         lines += [
-            "The encoder tells texts apart and the decoder does not listen: let z in at every step, with "
+            "The encoder tells texts apart and the decoder hardly listens: let z in at every step, with "
             f"{' and '.join(places)} in {_named('model', recipe.model, 'decoder.inject')}."
         ]
     elif few and found["active_units"]:
@@ -175,7 +181,7 @@ def has_little(found: dict[str, Any]) -> bool:
     return found["rate"] is not None and found["rate"] < LEAST_RATE
 
 
-def _last_objective(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any], str]:
+def last_objective(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The objective that the model was trained with last, `model.latent`, and where the former stands."""
     stages = recipe.training.get("stages") or []
     own = stages[-1].get("objective") if stages else None

@@ -15,13 +15,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textvae import registry
+from textvae.data.batches import batch_of, length_sorted_batches
 from textvae.data.collator import Collator
 from textvae.data.corpus import load_corpus
 from textvae.data.encoding import encode_texts, text_lengths
-from textvae.evaluation.advice import FIRST_WORDS, HEALTHY_SHARE, HOLES_SHARE, advice, findings, has_little
-from textvae.evaluation.latent import least_variance, mutual_information
-from textvae.evaluation.likelihood import batch_of, evaluate_bound, evaluating, length_sorted_batches
-from textvae.evaluation.run import load_data_recipe
+from textvae.evaluation.advice import (
+    FIRST_WORDS,
+    HEALTHY_SHARE,
+    HOLES_SHARE,
+    LEAST_RATE,
+    advice,
+    findings,
+    has_little,
+    last_objective,
+)
+from textvae.evaluation.latent import ACTIVE_VARIANCE, least_variance, mutual_information
+from textvae.evaluation.likelihood import evaluate_bound, evaluating
+from textvae.evaluation.run import check_split, load_data_recipe
 from textvae.hardware import autocast
 from textvae.inference.text_vae import TextVAE
 from textvae.layers.cross_entropy import bent
@@ -31,6 +42,8 @@ from textvae.recipe import Recipe
 MOST_TEXTS = 1000
 # The decoder ignores z when another text's z costs less than this many nats a text, or than this share of what z holds.
 LEAST_GAIN, LEAST_GAIN_SHARE = 0.5, 0.1
+# It hears little of z when that saves less than this share of the rate, where the objective makes rate cost something.
+LEAST_HEARD_SHARE = 0.1
 # Reconstruction comes only from the first words and the length when the other words have less than this share of the
 # gain. In texts of which they are less than half, nothing is said about it.
 LEAST_OTHER_GAIN, LEAST_OTHER_TOKENS = 0.1, 0.5
@@ -87,7 +100,9 @@ def examine_run(folder: str | Path, overrides: list[str] | None = None, bf16: bo
     """
     recipe = load_data_recipe(Path(folder), overrides)
     vae = TextVAE.from_pretrained(folder)
-    return examine(vae, load_corpus(recipe.data).splits["validation"], recipe, bf16)
+    splits = load_corpus(recipe.data).splits
+    check_split(Path(folder), splits, "validation", overrides or [])
+    return examine(vae, splits["validation"], recipe, bf16)
 
 
 def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed: int = 0) -> dict[str, Any]:
@@ -125,12 +140,16 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
     has_density, cap = vae.model.posterior.has_density, math.log(n)
     information = mutual_information(bound.posteriors, bound.z) if has_density else math.inf
     ignores = total < max(LEAST_GAIN, LEAST_GAIN_SHARE * min(information, cap))
-    is_active = variances > least_variance(vae.model.posterior.support, vae.latent_size)
-    active = int(is_active.sum())
+    weighs_rate = registry.build("objective", last_objective(recipe)[0]).selects_by == "nll" and has_density
+    least = least_variance(vae.model.posterior.support, vae.latent_size)
+    if vae.model.prior.learned or not weighs_rate:  # nothing sets the scale of z, so that it is held against its own
+        least *= min(1.0, float(variances.mean()) / (least / ACTIVE_VARIANCE))
+    is_active = variances > least
+    active, rate = int(is_active.sum()), _number(bound.rate.mean()) if has_density else None
     found = {
         "sentences": n,
         "nll": _number(bound.nll.mean()) if has_density else None,
-        "rate": _number(bound.rate.mean()) if has_density else None,
+        "rate": rate,
         "mutual_information": _number(information),
         "mutual_information_cap": cap,
         "mutual_information_at_cap": information > CAP_SHARE * cap if has_density else None,
@@ -140,6 +159,9 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         "z_gain": _number(total),
         "z_gain_stderr": _number(gain.total.std() / math.sqrt(n)),
         "decoder_ignores_z": ignores,
+        "decoder_hears_little": not ignores and rate >= LEAST_RATE and total < LEAST_HEARD_SHARE * rate
+        if weighs_rate and rate is not None
+        else None,
         "z_gain_length": _number(gain.length.mean()),
         "z_gain_first_words": _number(gain.first_words.mean()),
         "z_gain_other_words": _number(other),
@@ -155,7 +177,7 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         "z_gain_by_position": [_number(value) for value in gain.by_position],
     }
     verdict = "collapsed" if ignores or not active else "partial"
-    tells = not (found["only_first_words_and_length"] or has_little(found))
+    tells = not (found["only_first_words_and_length"] or has_little(found) or found["decoder_hears_little"])
     if verdict == "partial" and active >= HEALTHY_SHARE * vae.latent_size and tells:
         verdict = "healthy"
     words = {"verdict": verdict, "findings": findings(found), "advice": advice(found, recipe)}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from textvae.data.corpus import load_corpus
-from textvae.evaluation.run import load_data_recipe
+from textvae.evaluation.run import check_split, load_data_recipe
 from textvae.inference.text_vae import TextVAE
 from textvae.latent.fitted import fit_prior
 
@@ -48,6 +48,7 @@ def fit_run_prior(
             "a density; train it with model.latent.prior=vamp"
         )
     splits = load_corpus(recipe.data).splits
+    check_split(Path(folder), splits, "train", overrides or [])
     train, validation = (
         vae.encode(splits[name]["text"][:], sample=True, seed=seed) for name in ("train", "validation")
     )

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from textvae.configuration import TextVAEConfig
+from textvae.data.batches import batch_of
 from textvae.data.collator import Collator
 from textvae.data.encoding import encode_texts, text_lengths
 from textvae.data.sampler import LengthGroupedSampler
-from textvae.evaluation.likelihood import batch_of, evaluate_bound
+from textvae.evaluation.likelihood import evaluate_bound
 from textvae.hardware import autocast
 from textvae.inference.text_vae import TextVAE, seeded
 from textvae.modeling import TextVAEModel

@@ -66,7 +66,8 @@ def mutual_information(posteriors: list, z: Tensor) -> float:
             pairs = q.log_prob(z[row : row + step, None].expand(-1, size, -1))  # each z under each q of the batch
             log_mixture[row : row + step] = torch.logaddexp(log_mixture[row : row + step], pairs.logsumexp(1))
         start += size
-    return float((torch.cat(log_q) - (log_mixture - math.log(n))).double().mean())
+    information = float((torch.cat(log_q) - (log_mixture - math.log(n))).double().mean())
+    return min(information, math.log(n))  # which rounding may exceed
 
 
 def latent_information(bound: Bound, seed: int = 0) -> dict[str, float | int]:

@@ -9,17 +9,15 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from textvae.data import batches
+from textvae.data.batches import batch_of, length_sorted_batches
 from textvae.data.collator import Collator
 from textvae.data.encoding import text_lengths
 from textvae.hardware import autocast
 from textvae.latent import DiagonalGaussian
-
-# Rows (samples times sentences) times tokens that one forward pass may hold.
-TOKENS_AT_ONCE = 16_384
 
 
 @dataclass
@@ -48,28 +46,6 @@ class Bound:
     def nll(self) -> Tensor | None:
         """(N,) distortion + rate, the negative ELBO; None where there is no rate."""
         return None if self.rate is None else self.distortion + self.rate
-
-
-def length_sorted_batches(lengths, copies: int = 1) -> Iterator[np.ndarray]:
-    """Indices of texts in batches of like length, longest first, as many as TOKENS_AT_ONCE allows.
-
-    Args:
-        lengths: tokens of each text.
-        copies: how many copies of each sentence a batch will hold.
-    """
-    lengths = np.asarray(lengths)
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, TOKENS_AT_ONCE // (int(lengths[order[start]] + 1) * copies))
-        yield order[start : start + size]
-        start += size
-
-
-def batch_of(dataset, index: np.ndarray, collate: Collator, device: torch.device) -> dict[str, Tensor]:
-    """The texts of a split at these indices as a batch on the model's device."""
-    rows = dataset.__getitems__(index.tolist())
-    return {name: tensor.to(device) for name, tensor in collate(rows).items()}
 
 
 @contextlib.contextmanager
@@ -107,10 +83,12 @@ def evaluate_bound(
     """
     collate, device, n = Collator.of(model.config), model.device, len(dataset)
     generator = torch.Generator(device).manual_seed(seed)
-    distortion, rates, outputs, order, dimensions = torch.zeros(n), [], [], [], []
+    distortion, rates, outputs, means, order, dimensions = torch.zeros(n), [], [], [], [], []
     for index in length_sorted_batches(text_lengths(dataset), num_samples):
         with evaluating(model), autocast(device, bf16):
             output = model(**batch_of(dataset, index, collate, device), num_samples=num_samples, generator=generator)
+            if output.q is not None:
+                means.append(output.q.mean.cpu())  # of a posterior with a flow, where the flow takes its noise's mean
         rows = torch.from_numpy(index)
         distortion[rows] = output.distortion.mean(0).cpu()
         if output.rate is not None:
@@ -128,7 +106,7 @@ def evaluate_bound(
     if not model.config.latent_size:
         return Bound(distortion, rate)
     mu = torch.empty(n, model.config.latent_size)
-    mu[order] = torch.cat([output.q.mean for output in outputs]).cpu()
+    mu[order] = torch.cat(means)
     return Bound(
         distortion,
         rate,
@@ -169,7 +147,7 @@ def log_importance_weights(
     for index in length_sorted_batches(text_lengths(dataset), min(num_samples, 50)):
         batch = batch_of(dataset, index, collate, device)
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        at_once = max(1, TOKENS_AT_ONCE // ids.numel())
+        at_once = max(1, batches.TOKENS_AT_ONCE // ids.numel())
         with evaluating(model), autocast(device, bf16):
             q = model.encode(**batch) if posteriors is None else posteriors[torch.from_numpy(index)]
             parts = []

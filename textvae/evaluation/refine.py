@@ -9,15 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from textvae.data.batches import batch_of, length_sorted_batches
 from textvae.data.collator import Collator
 from textvae.data.encoding import text_lengths
-from textvae.evaluation.likelihood import (
-    Bound,
-    batch_of,
-    evaluating,
-    importance_weighted_nll,
-    length_sorted_batches,
-)
+from textvae.evaluation.likelihood import Bound, evaluating, importance_weighted_nll
 from textvae.evaluation.report import counter, reconstruction
 from textvae.evaluation.text import is_chinese
 from textvae.hardware import autocast
@@ -47,14 +42,15 @@ def refined_metrics(
         progress: called with a stage, texts done and texts in all.
 
     Returns:
-        refined_reconstruction_bleu, refined_token_accuracy and refined_exact_match; for Gaussian posteriors also
-        refined_nll, refined_rate, refined_iw_nll and refined_iw_nll_stderr.
+        refine_steps, refined_reconstruction_bleu, refined_token_accuracy and refined_exact_match; for Gaussian
+        posteriors also refined_nll, refined_rate, refined_iw_nll and refined_iw_nll_stderr.
     """
     n = len(dataset)
     z = refined_means(vae.model, dataset, mu, steps, bf16, counter(progress, "refined vectors", n))
     chinese = is_chinese(dataset["text"][:100])
     copies = reconstruction(vae, z, dataset, chinese, counter(progress, "refined reconstruction", n))
     found = {f"refined_{key}": value for key, value in copies.items() if key != "bleu_signature"}
+    found = {"refine_steps": steps, **found}
     if vae.model.config.latent["posterior"]["kind"] != "gaussian":
         return found
     q = refined_posteriors(vae.model, dataset, steps, 2, bf16, counter(progress, "refined posteriors", n))

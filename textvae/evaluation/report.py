@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import statistics
 import time
@@ -13,13 +14,16 @@ from typing import Any
 
 import torch
 
+from textvae.data.batches import length_sorted_batches
 from textvae.data.encoding import text_lengths
 from textvae.evaluation.latent import active_units, latent_information
-from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weighted_nll, length_sorted_batches
+from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weighted_nll
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
 from textvae.inference.decoding import decode_rows
 from textvae.inference.text_vae import BATCH, TextVAE
 from textvae.tokenization import decode
+
+logger = logging.getLogger(__name__)
 
 KEYS = (
     "split",
@@ -148,7 +152,7 @@ def evaluate_split(
         metrics |= reconstruction(vae, bound.mu, dataset, chinese, counter(progress, "reconstruction", n))
     metrics |= _prior_samples(vae, prior_samples, chinese, seed, train_texts)
     metrics["seconds"] = round(time.time() - start, 2)
-    return Evaluation(metrics, bound, iw)
+    return Evaluation(defined(metrics), bound, iw)
 
 
 def come_back(tokenizer, texts: list[str], ids: list[list[int]]) -> bool:
@@ -235,6 +239,18 @@ def _mean(values: torch.Tensor) -> float:
 
 def _exp(x: float) -> float | None:
     return math.exp(x) if x < 700 else None
+
+
+def defined(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Metrics with null for what is not finite, which JSON cannot hold; says which."""
+    found = {}
+    for key, value in metrics.items():
+        values = value if isinstance(value, list) else [value]
+        finite = all(math.isfinite(x) for x in values if isinstance(x, float))
+        if not finite:
+            logger.warning("%s: not finite, so it is left out", key)
+        found[key] = value if finite else None
+    return found
 
 
 def in_words(value: Any) -> str:

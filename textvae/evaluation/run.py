@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from textvae.data.corpus import SPLIT_NAMES, Corpus, load_corpus, text_batches
+from textvae.data.corpus import SPLIT_NAMES, Corpus, fingerprint, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
 from textvae.evaluation.comparison import common_units, gap
 from textvae.evaluation.language_model import perplexities
 from textvae.evaluation.paths import interpolation_quality
 from textvae.evaluation.probes import MOST_TEXTS, check_labels, probe_labels
 from textvae.evaluation.refine import refined_metrics
-from textvae.evaluation.report import evaluate_split, tokenizer_for_bleu
+from textvae.evaluation.report import defined, evaluate_split, tokenizer_for_bleu
 from textvae.evaluation.similarity import mauve
 from textvae.evaluation.text import is_chinese
 from textvae.inference.text_vae import TextVAE
@@ -29,6 +30,8 @@ from textvae.recipe import Recipe, make_recipe, read_sections
 from textvae.validation import one_line, suggest
 
 logger = logging.getLogger(__name__)
+
+SPLITS = "splits.json"  # of a run folder: the fingerprints of the texts that it was trained and validated on
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,9 @@ def evaluate_run(
     transformers_logging.disable_progress_bar()
     vae = TextVAE.from_pretrained(folder)
     corpus = load_corpus(recipe.data)
-    train = _training_texts(folder) if overrides else corpus.splits["train"]
+    train = check_split(folder, corpus.splits, split, overrides)
     # Before the long part, so that a mistake is told at once.
-    lm = _language_model(extras.against, train) if extras.against else None
+    lm = _language_model(extras.against, folder, train) if extras.against else None
     _check(extras, vae, train, corpus.splits, split)
     # Evaluation never changes a text, so nothing but the split asked for has to be tokenised.
     corpus_split = Corpus(DatasetDict({split: corpus.splits[split]}))
@@ -165,7 +168,7 @@ def evaluate_run(
         metrics |= {"mauve": similarity, "mauve_features": extras.mauve}
     if extras.refine:
         metrics |= refined_metrics(vae, encoded, evaluation.bound.mu, extras.refine, samples, bf16, progress)
-    return metrics, vae, train
+    return defined(metrics), vae, train
 
 
 def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetDict, split: str) -> None:
@@ -188,11 +191,14 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
         raise ValueError("--perplexities: the run's own training texts are gone, and with them what to compare with")
 
 
-def _language_model(folder: str | Path, train: Dataset | None) -> TextVAE:
-    """The language model of a run that was trained on the same texts."""
-    theirs = load_corpus(load_run_recipe(Path(folder), []).data).splits["train"]
-    same = train is not None and len(theirs) == len(train)
-    if not (same and all(a == b for a, b in zip(text_batches(theirs), text_batches(train), strict=True))):
+def _language_model(folder: str | Path, run: Path, train: Dataset | None) -> TextVAE:
+    """The language model of a run that was trained on the same texts as another run."""
+    theirs, ours = (fingerprints_of(Path(place)).get("train") for place in (folder, run))
+    if theirs is None:
+        theirs = fingerprint(load_corpus(load_run_recipe(Path(folder), []).data).splits["train"])
+    if ours is None and train is None:
+        raise ValueError("--against: the run's own training texts are gone, so nobody knows whether they are the same")
+    if theirs != (ours or fingerprint(train)):
         raise ValueError(
             f"--against: {folder} was trained on other texts (data.source and the keys of data that make its splits), "
             "so the gap would compare corpora and not models"
@@ -217,11 +223,47 @@ def _probes(vae: TextVAE, mu: Tensor, train: Dataset, split: Dataset) -> dict[st
     return probe_labels(train_mu, labels[known].tolist(), mu[rows], split.select(rows)["label"][:])
 
 
-def _training_texts(folder: Path) -> Dataset | None:
-    """What the run was trained on, where it is still to be had."""
-    recipe = load_run_recipe(folder, [])
+def fingerprints_of(folder: Path) -> dict[str, str]:
+    """Of the splits that a run was trained and validated on; empty where they were not noted."""
+    file = folder / SPLITS
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def check_split(folder: Path, splits: DatasetDict, split: str, overrides: list[str]) -> Dataset | None:
+    """Warns where a split that is to be measured holds texts that the run was trained on.
+
+    Args:
+        folder: of the run.
+        splits: as they are now.
+        split: to be measured.
+        overrides: keys of data that are not the run's.
+
+    Returns:
+        What the run was trained on, where it is still to be had.
+    """
+    known = fingerprints_of(folder)
+    train_is_known = known.get("train") in (None, fingerprint(splits["train"]))
+    if not overrides:
+        if known and known.get(split) != fingerprint(splits[split]):
+            logger.warning(
+                "%s: not the texts of when the run was trained: its corpus has changed since, and where splits are cut "
+                "from it some of them may have been trained on",
+                split,
+            )
+        return splits["train"] if train_is_known else None
+    if known and train_is_known:  # its own corpus, which has moved
+        return splits["train"]
     try:
-        return load_corpus(recipe.data).splits["train"]
+        train = load_corpus(load_run_recipe(folder, []).data).splits["train"]
     except ValueError as error:
         logger.warning("the run's own training texts cannot be read, so copies of them are not counted: %s", error)
         return None
+    if known and known.get("train") != fingerprint(train):
+        logger.warning("the run's own training texts have changed, so copies of them are not counted")
+        return None
+    wanted, seen = set(splits[split]["text"][:]), set()
+    for texts in text_batches(train):
+        seen.update(wanted.intersection(texts))
+    if seen and split != "train":
+        logger.warning("%s: %d of its texts stand in what the run was trained on", split, len(seen))
+    return train

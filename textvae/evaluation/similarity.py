@@ -48,7 +48,8 @@ def sentence_features(texts: list[str], encoder: str) -> Tensor:
     from transformers import AutoModel, AutoTokenizer
 
     try:
-        tokenizer, model = AutoTokenizer.from_pretrained(encoder), AutoModel.from_pretrained(encoder).eval()
+        tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+        model = AutoModel.from_pretrained(encoder, trust_remote_code=False).eval()
     except Exception as error:  # whatever a missing or broken model raises, in one line
         raise ValueError(f"--mauve: cannot load {encoder}: {one_line(error, 200)}") from None
     if model.config.is_encoder_decoder:

@@ -92,7 +92,7 @@ def _descend(
         for weight in trained:
             weight.requires_grad_(False)
         # Recurrent kernels of cuDNN give no gradient in evaluation mode.
-        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
+        with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             for rows in torch.arange(len(start[0])).split(max(1, TOKENS_AT_ONCE // batch["input_ids"].shape[1])):
                 part = {name: value[rows] for name, value in batch.items()}
                 leaves = [tensor[rows].detach().clone().requires_grad_() for tensor in start]

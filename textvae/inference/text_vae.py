@@ -6,6 +6,7 @@ Shapes: N texts, D latent dimensions.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,8 +19,9 @@ from transformers import AutoTokenizer, GenerationConfig
 from transformers.generation import GenerationMode
 from transformers.utils import cached_file
 
+from textvae.data.batches import batch_of, length_sorted_batches
 from textvae.data.collator import Collator
-from textvae.data.encoding import encode_texts
+from textvae.data.encoding import encode_texts, note_limit, text_lengths
 from textvae.hardware import set_up_process
 from textvae.inference.decoding import decode_rows
 from textvae.inference.geometry import path
@@ -29,9 +31,16 @@ from textvae.modeling import TextVAEModel
 from textvae.tokenization import decode as to_texts
 from textvae.validation import one_line, suggest
 
-BATCH = 256
+logger = logging.getLogger(__name__)
+
+BATCH = 256  # of vectors that are decoded
+# What turns the seed of z into that of the words.
+WORDS = 0x9E3779B9
 # What a field of GenerationConfig must hold to have no part in greedy decoding; None would be filled in by generate.
 _GREEDY = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
+# What generate can give beside texts, or wants beside z.
+_NOT_HERE = {"return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"}
+_NOT_HERE |= {"guidance_scale"}
 CARD, ENCODER_TOKENIZER = "README.md", "encoder_tokenizer"
 # What a model card says where the name of the model belongs.
 HERE = "this folder"
@@ -83,18 +92,20 @@ class TextVAE:
             raise ValueError(f"{folder} is not a finished run: it has no config.json")
         if not folder.is_dir() and not _may_be_on_the_hub(str(name)):
             raise ValueError(f"no such run: {name}")
+        safe = kwargs | {"trust_remote_code": False}
         try:
             model, info = TextVAEModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
-            tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
+            tokenizer = AutoTokenizer.from_pretrained(name, **safe)
             fitted, card = (
                 cached_file(str(name), file, _raise_exceptions_for_missing_entries=False, **kwargs)
                 for file in (FITTED, CARD)
             )
             encoder_tokenizer = None
             if model.config.encoder_pad_token_id is not None:
-                encoder_tokenizer = AutoTokenizer.from_pretrained(name, subfolder=ENCODER_TOKENIZER, **kwargs)
+                encoder_tokenizer = AutoTokenizer.from_pretrained(name, subfolder=ENCODER_TOKENIZER, **safe)
         except Exception as error:  # whatever a broken file raises, some of it from Rust without a class of its own
-            raise ValueError(f"cannot load {name}: {one_line(error, 200)}") from None
+            place = "" if folder.is_dir() else "there is no such folder here, and of the Hub: "
+            raise ValueError(f"cannot load {name}: {place}{one_line(error, 200)}") from None
         if info["missing_keys"]:
             raise ValueError(f"cannot load {name}: its weights lack {sorted(info['missing_keys'])[0]} and others")
         if device is None:
@@ -110,10 +121,13 @@ class TextVAE:
             self.encoder_tokenizer.save_pretrained(Path(folder) / ENCODER_TOKENIZER)
         if self.card:
             (Path(folder) / CARD).write_text(self.card, encoding="utf-8")
+        fitted = Path(folder) / FITTED
         if isinstance(self._fitted_prior, FittedPrior):
             self._fitted_prior.save(folder)
-        elif self._fitted_prior and self._fitted_prior.resolve() != (Path(folder) / FITTED).resolve():
-            shutil.copyfile(self._fitted_prior, Path(folder) / FITTED)
+        elif self._fitted_prior is None:
+            fitted.unlink(missing_ok=True)  # one that is still there belongs to other weights
+        elif self._fitted_prior.resolve() != fitted.resolve():
+            shutil.copyfile(self._fitted_prior, fitted)
 
     def push_to_hub(
         self,
@@ -152,7 +166,12 @@ class TextVAE:
         with tempfile.TemporaryDirectory() as folder:
             copy = TextVAE(self.model, self.tokenizer, card, self.encoder_tokenizer, self._fitted_prior)
             copy.save_pretrained(folder)
-            api.upload_folder(repo_id=repo.repo_id, folder_path=folder, commit_message=commit_message)
+            api.upload_folder(
+                repo_id=repo.repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                delete_patterns=None if self._fitted_prior else FITTED,  # of an earlier model
+            )
         return str(repo)
 
     # ---- Text to z ----
@@ -212,14 +231,15 @@ class TextVAE:
                 raise ValueError(f"text {number} of {len(texts)} is blank: there is nothing to encode")
         generator = None if seed is None else torch.Generator(self.model.device).manual_seed(seed)
         dataset = encode_texts(texts, self.tokenizer, self.encoder_tokenizer)
+        if self.encoder_tokenizer is not None:
+            note_limit(dataset, "encode", logger.warning, self.encoder_tokenizer.model_max_length)
         collate = Collator.of(self.model.config)
         z = torch.empty(len(texts), self.latent_size)
-        for start in range(0, len(texts), BATCH):
-            batch = collate(dataset.select(range(start, min(start + BATCH, len(texts)))).to_list())
-            batch = {name: values.to(self.model.device) for name, values in batch.items()}
+        for index in length_sorted_batches(text_lengths(dataset)):
+            batch = batch_of(dataset, index, collate, self.model.device)
             q = self.model.encode(**batch)
             part = q.rsample(1, generator)[0] if sample else q.mean
-            z[start : start + BATCH] = refined_vectors(self.model, batch, part, refine).cpu()
+            z[torch.from_numpy(index)] = refined_vectors(self.model, batch, part, refine).cpu()
         return z[0] if one else z
 
     # ---- z to text ----
@@ -233,7 +253,8 @@ class TextVAE:
             streamer: one of transformers, which gets the tokens of one vector as they come.
             **generation: fields of transformers.GenerationConfig (do_sample, temperature, top_k, top_p, min_p,
                 num_beams, repetition_penalty, no_repeat_ngram_size, num_return_sequences, max_new_tokens, ...) over
-                those of the run, and allow_unknown=True to let the unknown word be generated.
+                those of the run, and allow_unknown=True to let the unknown word be generated. Where do_sample=True is
+                asked of a run that does not sample, its beams are left out, unless num_beams is given too.
 
         Returns:
             N texts, or N * num_return_sequences of them, those of one vector side by side; one text for (D,).
@@ -273,14 +294,20 @@ class TextVAE:
             ValueError: an unknown field, or one that only sampling reads where there is no sampling.
         """
         values = self.model.generation_config.to_diff_dict()
+        # What only sampling reads, of a run that does not sample by itself.
+        sampling = values.pop("sampling", {})
         if overrides.pop("allow_unknown", False) and self.model.config.unk_token_id is not None:
             suppressed = values.get("suppress_tokens") or []
             values["suppress_tokens"] = [i for i in suppressed if i != self.model.config.unk_token_id]
         known = GenerationConfig().to_dict()
         for key in overrides:
+            if key in _NOT_HERE:
+                raise ValueError(f"generation.{key}: decoding gives texts; for more there is model.generate(z=z, ...)")
             if key not in known:
                 raise ValueError(f"generation.{key}: unknown key; {suggest(key, [k for k in known if k[0] != '_'])}")
         # All words, where nothing is said: transformers would take the likeliest 50.
+        if overrides.get("do_sample") and not values.get("do_sample"):
+            values |= {"num_beams": 1} | sampling
         values = {"top_k": 0} | values | overrides
         if not values.get("do_sample"):
             idle = sorted(_GREEDY.keys() & overrides.keys())
@@ -328,7 +355,10 @@ class TextVAE:
         with torch.no_grad():
             draw = self.fitted_prior.sample if prior == "fitted" else self.model.sample_prior
             z = draw(n, generator).cpu() * z_scale
-        texts = self.decode(z, seed=seed, **generation)
+        if not self.latent_size:  # without z only the words differ
+            generation = {"do_sample": True} | generation
+        # The words have random numbers of their own: of the same seed they would be those of z.
+        texts = self.decode(z, seed=None if seed is None else seed ^ WORDS, **generation)
         return (texts, z) if return_z else texts
 
     def reconstruct(
@@ -356,8 +386,10 @@ class TextVAE:
                 brought back to the sphere).
             seed: of sampling.
             refine: gradient steps for ends that are texts, as for `encode`.
-            **generation: as for `decode`.
+            **generation: as for `decode`, but for num_return_sequences.
         """
+        if generation.get("num_return_sequences", 1) != 1:
+            raise ValueError("generation.num_return_sequences: a path has one text a step")
         ends = [self._end(end, refine) for end in (a, b)]
         points = path(*ends, steps, method, self.on_sphere)
         return self.decode(points, seed=seed, **{"do_sample": False, **generation})

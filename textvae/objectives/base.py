@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from textvae.validation import Section
 
 NO_RATE = "a posterior without a density has no rate, which this objective needs"
-UNTRAINED = "it gives a learned prior no gradient; take a prior that is not learned"
+UNTRAINED = "it gives a learned prior no rate to learn from; take a prior that is not learned"
 
 
 class Objective(nn.Module):

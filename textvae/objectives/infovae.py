@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from textvae.latent import PowerSpherical, VonMisesFisher
-from textvae.objectives.base import NO_RATE, Objective
+from textvae.objectives.base import NO_RATE, UNTRAINED, Objective
 from textvae.objectives.divergences import mmd
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
 from textvae.registry import register
@@ -61,10 +61,7 @@ class InfoVAE(Objective):
         """It needs a rate unless all weight is taken from it, and then a learned prior has none."""
         if values["alpha"] < 1:
             return None if posterior.has_density else NO_RATE
-        why = (
-            "with alpha: 1 a learned prior has no rate to learn from; lower alpha, or take a prior that is not learned"
-        )
-        return why if prior.learned else None
+        return UNTRAINED if prior.learned else None
 
     @property
     def selects_by(self) -> str:

@@ -19,6 +19,7 @@ NO_EFFECT = {
     "greater_is_better": "the best checkpoint has the lowest bound at beta = 1 (docs/metrics.md)",
     "load_best_model_at_end": "a run always ends with its best weights",
     "resume_from_checkpoint": "use --resume",
+    "label_smoothing_factor": "the loss is the objective's",
 }
 
 
@@ -113,6 +114,22 @@ class TextVAETrainingArguments(TrainingArguments):
             raise ValueError(
                 "training.aggressive: true ends when mutual information on validation no longer rises, which "
                 "training.eval_strategy: no never looks at; set it to steps"
+            )
+        if self.aggressive and model.config.latent_size and 0 < self.max_steps < (self.eval_steps or 0):
+            raise ValueError(
+                "training.aggressive: true ends when mutual information on validation no longer rises, which is never "
+                f"looked at: training.eval_steps {self.eval_steps:g} is more than max_steps {self.max_steps}"
+            )
+        if self.early_stopping_patience and self.eval_strategy == "no":
+            raise ValueError(
+                "training.early_stopping_patience: no effect without evaluations; set training.eval_strategy to steps"
+            )
+        of_batch = getattr(model.posterior, "gamma", None) if model.config.latent_size else None
+        what = "model.latent.posterior.batch_norm" if of_batch else "this objective" if objective.reads_batch else None
+        if what and model.config.latent_size and self.train_batch_size == 1 and not self.tokens_per_batch:
+            raise ValueError(
+                f"training.per_device_train_batch_size: 1 is not allowed, since {what} is about a batch as a whole; "
+                "the larger the batch the better (accumulated ones do not count together)"
             )
         if self.tokens_per_batch and (self.world_size > 1 or self.aggressive):
             what = "training.aggressive" if self.aggressive else "several processes"

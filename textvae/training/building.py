@@ -30,7 +30,7 @@ def build_tokenizer(recipe: Recipe, corpus: Corpus, resumed: Path | None):
             raise ValueError(f"training.init_from: {source} is not a run: it has no tokenizer.json")
         if not resumed:
             corpus.note(f"tokenizer and first weights come from {source}")
-        return AutoTokenizer.from_pretrained(source)
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     where = "model.decoder.name" if "name" in recipe.model["decoder"] else "tokenizer.path"
     return kept_tokenizer(recipe.tokenizer, corpus.splits["train"], where)
 
@@ -68,6 +68,8 @@ def build_model(recipe: Recipe, tokenizer, encoder_tokenizer) -> TextVAEModel:
     # transformers refuses to save what only sampling reads with a configuration that does not sample.
     unused = set() if recipe.generation.do_sample else {"temperature", "top_k", "top_p", "min_p"}
     values = recipe.generation.model_dump(exclude_none=True, exclude=unused)
+    if unused:  # kept for those who ask for sampling (TextVAE.generation_config)
+        values["sampling"] = recipe.generation.model_dump(exclude_none=True, include=unused)
     model.generation_config = GenerationConfig(**{**model.generation_config.to_diff_dict(), **values})
     return model
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from datasets import DatasetDict, Features, List, Value
 
+from textvae.data.batches import length_sorted_batches
 from textvae.data.collator import pad
-from textvae.evaluation.likelihood import length_sorted_batches
 from textvae.hardware import autocast
 from textvae.modeling import TextVAEModel
 from textvae.weights import fingerprint

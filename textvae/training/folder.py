@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import logging
 import re
 import shutil
 from pathlib import Path
 
 import yaml
+from transformers import TrainerCallback
 
 from textvae import weights
 from textvae.configuration import TextVAEConfig
-from textvae.evaluation.run import run_sections
+from textvae.evaluation.run import SPLITS, fingerprints_of, run_sections
 from textvae.latent.fitted import FITTED
 from textvae.recipe import Recipe
+from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.stages import WEIGHTS
 
 logger = logging.getLogger(__name__)
 
 RECIPE, CHECKPOINTS, LOGS = "textvae.yaml", "checkpoints", "logs"
+REPLACED = ".replaced"  # an older run, until the new one has made a step
+# Of `training`: what a checkpoint brings back as it was, or what a run has begun with.
+BEGUN_WITH = (
+    *("stages", "init_from", "seed", "data_seed", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("tokens_per_batch", "learning_rate", "pretrained_learning_rate", "pretrained_weight_decay", "weight_decay"),
+    *("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "lr_scheduler_type"),
+    *("logging_steps", "eval_steps", "save_steps"),
+)
 
 
 def check_output(folder: Path, resume: bool, overwrite: bool) -> None:
@@ -102,36 +114,97 @@ def _is_commit(revision: str | None) -> bool:
 
 
 def check_resumed(recipe: Recipe, folder: Path) -> None:
-    """Refuses to go on with another corpus, model or tokenizer than the run's."""
+    """Refuses to go on with another corpus, model or tokenizer than the run's, or with what would have no effect."""
     old, new = run_sections(folder), yaml.safe_load(recipe.to_yaml())
     for values in (old, new):
         # Of a local source, files may have moved; what is in them, resuming has never looked at.
         values["data"]["source"] = Path(values["data"]["source"]).name
     different = [name for name in ("data", "tokenizer", "model") if old[name] != new[name]]
-    # What an objective has learnt fits no other kind, and a discriminator no other size.
-    for key in ("kind", "hidden_size"):
+    # What an objective has learnt fits no other kind, and a discriminator no other size; its optimizer has its rate.
+    for key in ("kind", "hidden_size", "learning_rate"):
         if old["objective"].get(key) != new["objective"].get(key):
             different.append(f"objective.{key}")
     if bool(old["training"].get("ema_decay")) != bool(new["training"].get("ema_decay")):
         different.append("training.ema_decay")
-    if old["training"].get("stages") != new["training"].get("stages"):
-        different.append("training.stages")
+    usual = {field.name: field.default for field in dataclasses.fields(TextVAETrainingArguments)}
+    for key in BEGUN_WITH:
+        before, now = (values["training"].get(key, usual[key]) for values in (old, new))
+        if before != now:
+            different.append(f"training.{key}")
     if different:
         raise ValueError(
             f"--resume: {' and '.join(different)} differ from {folder / RECIPE}, with which the run was begun; go on "
-            "with that recipe, or choose another output_dir"
+            f"with that recipe, or begin another run with its weights (training.init_from={folder}, output_dir=OTHER)"
         )
 
 
-def make_folder(recipe: Recipe, tokenizer, keep: bool) -> None:
-    """The run folder, empty unless it is to be kept, with the recipe and the tokenizer."""
+def check_texts(folder: Path, fingerprints: dict[str, str]) -> None:
+    """Refuses to go on with other texts than the run's.
+
+    Args:
+        folder: of the run.
+        fingerprints: of the splits as they are now.
+    """
+    known = fingerprints_of(folder)
+    changed = [name for name, value in known.items() if value != fingerprints[name]]
+    if changed:
+        raise ValueError(
+            f"--resume: the {' and '.join(changed)} texts are not those with which the run was begun; put them back, "
+            f"or begin another run with its weights (training.init_from={folder}, output_dir=OTHER)"
+        )
+
+
+def make_folder(recipe: Recipe, tokenizer, fingerprints: dict[str, str], keep: bool) -> None:
+    """The run folder with recipe, tokenizer and fingerprints of the splits; what it held is put aside unless kept."""
     folder = recipe.output_dir
     folder.mkdir(parents=True, exist_ok=True)
-    for entry in [] if keep else folder.iterdir():
+    if not keep:
+        forget_replaced(folder)
+        entries = list(folder.iterdir())
+        for entry in entries:
+            (folder / REPLACED).mkdir(exist_ok=True)
+            entry.rename(folder / REPLACED / entry.name)
+    (folder / FITTED).unlink(missing_ok=True)  # of the weights that a resumed run leaves behind
+    (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
+    (folder / SPLITS).write_text(json.dumps(fingerprints, indent=2) + "\n", encoding="utf-8")
+    tokenizer.save_pretrained(folder)
+
+
+def forget_replaced(folder: Path) -> None:
+    """Removes the run that was put aside, if any."""
+    if (folder / REPLACED).is_dir():
+        shutil.rmtree(folder / REPLACED)
+
+
+def undo(folder: Path) -> None:
+    """Leaves a run folder as it was before `make_folder`: what was put aside is back, or nothing is left."""
+    replaced = folder / REPLACED
+    for entry in folder.iterdir():
+        if entry == replaced:
+            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    (folder / FITTED).unlink(missing_ok=True)  # of the weights that a resumed run leaves behind
-    (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
-    tokenizer.save_pretrained(folder)
+    if not replaced.is_dir():
+        with contextlib.suppress(OSError):  # a mounted one
+            folder.rmdir()
+        return
+    for entry in replaced.iterdir():
+        entry.rename(folder / entry.name)
+    replaced.rmdir()
+
+
+class ForgetReplaced(TrainerCallback):
+    """Removes the run that was put aside once the new one has made a step.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """After every update."""
+        forget_replaced(self.folder)

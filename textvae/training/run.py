@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from transformers import TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from textvae import registry
-from textvae.data.corpus import Corpus, load_corpus, text_batches
+from textvae.data.corpus import Corpus, fingerprint, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
 from textvae.evaluation.doctor import examine
 from textvae.evaluation.report import evaluate_split, write_json
@@ -42,13 +41,16 @@ from textvae.training.features import with_summaries
 from textvae.training.folder import (
     CHECKPOINTS,
     LOGS,
+    ForgetReplaced,
     as_begun,
     begun,
     check_output,
     check_resumed,
+    check_texts,
     last_checkpoint,
     make_folder,
     pinned,
+    undo,
     with_fingerprints,
 )
 from textvae.training.page import report_page
@@ -118,6 +120,9 @@ def train(
     args = TextVAETrainingArguments(output_dir=str(folder / CHECKPOINTS), **recipe.training)
     corpus = load_corpus(recipe.data)
     _check_size(recipe, corpus.splits["train"], args)
+    fingerprints = {name: fingerprint(split) for name, split in corpus.splits.items()}
+    if goes_on:
+        check_texts(folder, fingerprints)
     tokenizer = build_tokenizer(recipe, corpus, folder if goes_on else None)
     encoder_tokenizer = build_encoder_tokenizer(recipe)
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
@@ -141,13 +146,14 @@ def train(
         if name in recipe.training:
             logger.warning("training.%s: no effect; %s", name, why)
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
-    if not model.config.latent_size:  # nothing that could predict words
+    if not model.config.latent_size:  # nothing that could predict words, and no decoder that has learnt to do without z
         stages = [stage for stage in stages if stage is None or stage.predicts not in PAST_DECODER]
+        stages = [stage and stage.model_copy(update={"reset": ()}) for stage in stages]
     with fork_rng(devices=[]):  # all of them before the first is trained, which this must not change
         for number, stage in enumerate(stages, 1):
             stage_args, objective = _setting(recipe, stage, number, folder, model)
             stage_args.check(model, objective)
-    make_folder(recipe, tokenizer, keep=resume)
+    make_folder(recipe, tokenizer, fingerprints, keep=resume)
     trainer, history = None, []
     try:
         for number, stage in enumerate(stages, 1):
@@ -157,7 +163,8 @@ def train(
                 history += _shifted(read_stage(place, model), history, number)
                 continue
             checkpoint = last_checkpoint(place) if resume else None
-            if number > 1:  # before a checkpoint is read as well: what the stage begins with may be held on to
+            # Before a checkpoint is read as well: what the stage begins with may be held on to.
+            if number > 1 or (stage and stage.reset):
                 _begin_stage(recipe, stage, number, model, tokenizer, encoder_tokenizer)
             # The only way to tell transformers where TensorBoard's files go.
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder / LOGS / ("" if last else place.name))
@@ -170,7 +177,7 @@ def train(
                     splits["train"],
                     splits["validation"],
                     tokenizer,
-                    callbacks,
+                    [*(callbacks or []), ForgetReplaced(folder)],
                     recipe.data,
                     encoder_tokenizer,
                 )
@@ -178,10 +185,10 @@ def train(
             if not last:
                 write_stage(place, trainer)
                 history += _shifted(trainer.state.log_history, history, number)
-    except Exception:
-        # Something that transformers refuses only now: a folder without a single step is no run.
+    except BaseException:
+        # Something that transformers refuses only now, or an interruption: a folder without a single step is no run.
         if not resume and not history and not (trainer and trainer.state.global_step):
-            shutil.rmtree(folder, ignore_errors=True)
+            undo(folder)
         raise
     best = trainer.finish()
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
@@ -225,7 +232,7 @@ def _seed(recipe: Recipe, number: int) -> int:
 
 
 def _begin_stage(recipe: Recipe, stage: Stage, number: int, model: TextVAEModel, tokenizer, encoder_tokenizer) -> None:
-    """Seeds a later stage, so that it is the same whether the one before has just ended or ended in another process."""
+    """Seeds a stage, so that it is the same whether the one before has just ended or ended in another process."""
     set_seed(_seed(recipe, number))
     if stage.reset:
         fresh = build_model(recipe, tokenizer, encoder_tokenizer)

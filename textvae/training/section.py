@@ -9,8 +9,9 @@ import typing
 from typing import Annotated, Any, Literal
 
 import pydantic
+import torch
 from pydantic import Field
-from transformers import TrainingArguments
+from transformers import TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from textvae.training.arguments import TextVAETrainingArguments
@@ -74,11 +75,25 @@ def training_section(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
         raise ValueError(f"training.max_steps: {steps} is not allowed; input should be greater than 0")
     try:
         args = TextVAETrainingArguments(output_dir="runs", **checked)
+        _try_schedule(args)
         for callback in get_reporting_integration_callbacks(args.report_to):
             callback()  # which fails where its package is not installed
     except Exception as error:  # Whatever transformers, accelerate or a backend has against a combination.
         raise ValueError(f"training: {one_line(error).removeprefix('training: ')}") from None
     return checked
+
+
+def _try_schedule(args: TextVAETrainingArguments) -> None:
+    """Makes the schedule of the learning rate once: some want arguments of their own, and refuse others."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=args.learning_rate)
+    steps = max(1, args.max_steps)
+    get_scheduler(
+        args.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=args.get_warmup_steps(steps),
+        num_training_steps=steps,
+        scheduler_specific_kwargs=dict(args.lr_scheduler_kwargs or {}),
+    )
 
 
 def _one_budget(values: dict[str, Any], named: set[str]) -> dict[str, Any]:

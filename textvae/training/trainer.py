@@ -39,7 +39,7 @@ from textvae.training.updates import ObjectiveOptimizer
 
 logger = logging.getLogger(__name__)
 
-EMA_FILE, OBJECTIVE_FILE, BEST_FOLDER = "ema.safetensors", "objective.safetensors", "best"
+EMA_FILE, OBJECTIVE_FILE, BEST_FOLDER, STEP = "ema.safetensors", "objective.safetensors", "best", "step.txt"
 
 
 class TextVAETrainer(Trainer):
@@ -170,12 +170,12 @@ class TextVAETrainer(Trainer):
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(*args, **kwargs)
 
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> int:
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> float:
         if self.args.tokens_per_batch:  # by a constant: a sentence weighs the same in every batch
-            return round(self._sentences_per_batch * len(batch_samples))
+            return self._sentences_per_batch * len(batch_samples)
         return sum(len(batch["input_ids"]) for batch in batch_samples)
 
-    def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch: int | None = None):
+    def compute_loss(self, model, inputs, return_outputs: bool = False, num_items_in_batch: float | None = None):
         """Mean over the sentences of the whole update (num_items_in_batch), of which `inputs` are a part."""
         # A language model has no z of which several samples would differ.
         samples = self.objective.num_samples if self.model.config.latent_size else 1
@@ -339,7 +339,12 @@ class TextVAETrainer(Trainer):
         rows = [row for row in rows if self.objective.warmed_up(row["step"] / steps)]
         # A language model and a deterministic posterior have no rate of which something could be asked.
         feasible = (row for row in rows if "eval_rate" not in row or self.objective.feasible(row["eval_rate"]))
-        return sorted((row[key], row["step"]) for row in feasible)
+        ranked = sorted((row[key], row["step"]) for row in feasible)
+        # Of those that become the best only under the settings of a resumed run, the weights are gone.
+        there = (self._kept_step(), self.state.global_step)
+        while ranked and ranked[0][1] not in there:
+            ranked.pop(0)
+        return ranked
 
     def _determine_best_metric(self, metrics: dict[str, float], trial=None) -> bool:
         if "eval_rate" in metrics:
@@ -361,8 +366,15 @@ class TextVAETrainer(Trainer):
     def _save_best(self) -> None:
         folder = Path(self.args.output_dir) / BEST_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / STEP).unlink(missing_ok=True)  # none is named while the weights change
         with self.weights():
             save_weights(self.accelerator.unwrap_model(self.model), folder / "model.safetensors")
+        (folder / STEP).write_text(f"{self.state.global_step}\n")
+
+    def _kept_step(self) -> int | None:
+        """Of which the best weights are."""
+        file = Path(self.args.output_dir) / BEST_FOLDER / STEP
+        return int(file.read_text()) if file.is_file() else None
 
     def finish(self) -> dict[str, float]:
         """Gives the model the best weights found, after a last evaluation if the last step had none.
