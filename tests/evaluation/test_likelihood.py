@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 
 from tests.contract import disturbed
+from textvae import TextVAEConfig, TextVAEModel
 from textvae.data import batches
 from textvae.evaluation import likelihood
 from textvae.evaluation.likelihood import (
@@ -259,3 +260,15 @@ def test_dropout_is_off(make_model, dataset):
     model = make_model(small, small | {"word_dropout": 0.5}, 2, V).train()
     one, two = (evaluate_bound(model, dataset, bf16=False) for _ in range(2))
     assert torch.equal(one.nll, two.nll)
+
+
+def test_means_of_a_flow_come_without_gradients(make_model, dataset):
+    """They would hold the graph of every batch, and be no array."""
+    pytest.importorskip("zuko")
+    small = {"kind": "recurrent", "embedding_size": 6, "hidden_size": 6}
+    model = TextVAEModel(
+        TextVAEConfig(vocab_size=V, encoder=small, latent={"size": 2, "posterior": "flow"}, decoder=small)
+    )
+    bound = evaluate_bound(model, dataset, bf16=False)
+    assert not bound.mu.requires_grad
+    assert bound.mu.numpy().shape == (len(dataset), 2)

@@ -256,10 +256,10 @@ def check_split(folder: Path, splits: DatasetDict, split: str, overrides: list[s
     try:
         train = load_corpus(load_run_recipe(folder, []).data).splits["train"]
     except ValueError as error:
-        logger.warning("the run's own training texts cannot be read, so copies of them are not counted: %s", error)
+        logger.warning("the run's own training texts cannot be read, so copies of them are not noticed: %s", error)
         return None
     if known and known.get("train") != fingerprint(train):
-        logger.warning("the run's own training texts have changed, so copies of them are not counted")
+        logger.warning("the run's own training texts have changed, so copies of them are not noticed")
         return None
     wanted, seen = set(splits[split]["text"][:]), set()
     for texts in text_batches(train):

@@ -94,7 +94,7 @@ class TextVAE:
             raise ValueError(f"no such run: {name}")
         safe = kwargs | {"trust_remote_code": False}
         try:
-            model, info = TextVAEModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **kwargs)
+            model, info = TextVAEModel.from_pretrained(name, dtype=torch.float32, output_loading_info=True, **safe)
             tokenizer = AutoTokenizer.from_pretrained(name, **safe)
             fitted, card = (
                 cached_file(str(name), file, _raise_exceptions_for_missing_entries=False, **kwargs)
