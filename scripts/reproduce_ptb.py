@@ -306,10 +306,10 @@ def report(results: list[dict[str, Any]]) -> str:
         "language model of the same section and seed, below 0 where the VAE is better; it has the dropout and the "
         "weight decay of the VAEs but higher_rate, since no other dropout or word dropout was better by more than 0.1 "
         "on validation ([lab log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, "
-        f"the log of the number of sentences. Minutes are those of training. "
-        f"`runs/table/{CORPUS}` is what the script makes of --data "
-        "for the comparison. Rows whose objective puts no weight on the rate (InfoVAE, autoencoders) have no "
-        "likelihood to speak of: nothing keeps their posteriors from shrinking to points.",
+        "the log of the number of sentences. Minutes are those of training. "
+        f"`runs/table/{CORPUS}` is what the script makes of --data for the comparison. Rows whose objective puts no "
+        "weight on the rate (InfoVAE, autoencoders) have no likelihood to speak of: nothing keeps their posteriors "
+        "from shrinking to points.",
     ]
     some = "a fixed thousand of the test split."
     sections = (

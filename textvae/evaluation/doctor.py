@@ -143,7 +143,7 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
     weighs_rate = registry.build("objective", last_objective(recipe)[0]).selects_by == "nll" and has_density
     least = least_variance(vae.model.posterior.support, vae.latent_size)
     if vae.model.prior.learned or not weighs_rate:  # nothing sets the scale of z, so that it is held against its own
-        least *= min(1.0, float(variances.mean()) / (least / ACTIVE_VARIANCE))
+        least = min(least, ACTIVE_VARIANCE * float(variances.mean()))
     is_active = variances > least
     active, rate = int(is_active.sum()), _number(bound.rate.mean()) if has_density else None
     found = {

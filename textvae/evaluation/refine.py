@@ -49,8 +49,8 @@ def refined_metrics(
     z = refined_means(vae.model, dataset, mu, steps, bf16, counter(progress, "refined vectors", n))
     chinese = is_chinese(dataset["text"][:100])
     copies = reconstruction(vae, z, dataset, chinese, counter(progress, "refined reconstruction", n))
-    found = {f"refined_{key}": value for key, value in copies.items() if key != "bleu_signature"}
-    found = {"refine_steps": steps, **found}
+    found = {"refine_steps": steps}
+    found |= {f"refined_{key}": value for key, value in copies.items() if key != "bleu_signature"}
     if vae.model.config.latent["posterior"]["kind"] != "gaussian":
         return found
     q = refined_posteriors(vae.model, dataset, steps, 2, bf16, counter(progress, "refined posteriors", n))

@@ -242,7 +242,7 @@ def check_split(folder: Path, splits: DatasetDict, split: str, overrides: list[s
         What the run was trained on, where it is still to be had.
     """
     known = fingerprints_of(folder)
-    train_is_known = known.get("train") in (None, fingerprint(splits["train"]))
+    train_is_known = not known or known["train"] == fingerprint(splits["train"])
     if not overrides:
         if known and known.get(split) != fingerprint(splits[split]):
             logger.warning(

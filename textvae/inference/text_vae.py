@@ -39,8 +39,10 @@ WORDS = 0x9E3779B9
 # What a field of GenerationConfig must hold to have no part in greedy decoding; None would be filled in by generate.
 _GREEDY = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
 # What generate can give beside texts, or wants beside z.
-_NOT_HERE = {"return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"}
-_NOT_HERE |= {"guidance_scale"}
+_NOT_HERE = {
+    *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
+    "guidance_scale",
+}
 CARD, ENCODER_TOKENIZER = "README.md", "encoder_tokenizer"
 # What a model card says where the name of the model belongs.
 HERE = "this folder"

@@ -161,8 +161,9 @@ def make_folder(recipe: Recipe, tokenizer, fingerprints: dict[str, str], keep: b
     if not keep:
         forget_replaced(folder)
         entries = list(folder.iterdir())
+        if entries:
+            (folder / REPLACED).mkdir()
         for entry in entries:
-            (folder / REPLACED).mkdir(exist_ok=True)
             entry.rename(folder / REPLACED / entry.name)
     (folder / FITTED).unlink(missing_ok=True)  # of the weights that a resumed run leaves behind
     (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
