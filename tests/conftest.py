@@ -38,6 +38,7 @@ ENCODERS = {
         "bidirectional": False,
         "pooling": "attention",
     },
+    "gru-sums": {"kind": "recurrent", "embedding_size": 12, "hidden_size": 10, "word_sum": True, "rotary_sum": True},
     "transformer": {"kind": "transformer", "hidden_size": 16, "num_heads": 2, "dropout": 0.0},
     "transformer-learned": {
         "kind": "transformer",
@@ -59,6 +60,7 @@ DECODERS = {
         "num_layers": 2,
         "inject": ["initial", "concat", "output"],
     },
+    "gru-rotary": {"kind": "recurrent", "embedding_size": 12, "hidden_size": 14, "inject": ["rotary"]},
     "gru-anchored": {"kind": "recurrent", "embedding_size": 12, "hidden_size": 14, "anchor_embeddings": True},
     "gru-untied-output": {
         "kind": "recurrent",

@@ -1,6 +1,7 @@
 """The recurrent decoder against torch's networks, and where z enters."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch import nn
 from textvae.decoders import RecurrentState
 
 E, H, D = 12, 14, 4
-SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(("initial", "concat", "output"), n)]
+PLACES = ("initial", "concat", "output", "rotary")
+SUBSETS = [s for n in (1, 2, 3, 4) for s in itertools.combinations(PLACES, n)]
 
 
 def make_decoder(make_model, **keys):
@@ -25,7 +27,7 @@ def z(batch):
 @pytest.mark.parametrize(("cell", "num_layers"), [("gru", 1), ("gru", 2), ("lstm", 1), ("lstm", 2)])
 def test_equals_torch(make_model, batch, z, cell, num_layers, inject):
     decoder = make_decoder(make_model, cell=cell, num_layers=num_layers, inject=inject)
-    size = E + (D if "concat" in inject else 0)
+    size = E + (E if "rotary" in inject else 0) + (D if "concat" in inject else 0)
     network = {"gru": nn.GRU, "lstm": nn.LSTM}[cell](size, H, num_layers=num_layers, batch_first=True)
     network.load_state_dict(
         {
@@ -37,6 +39,13 @@ def test_equals_torch(make_model, batch, z, cell, num_layers, inject):
     x = decoder.embedding(batch[0]) * decoder.embedding.embedding_dim**0.5
     if "concat" in inject:
         x = torch.cat([x, z[:, None].repeat(1, x.shape[1], 1)], -1)
+    if "rotary" in inject:
+        words = z @ decoder.memory.unfold.weight.T
+        words = torch.complex(words[:, : E // 2], words[:, E // 2 :])[:, None]
+        back = -math.pi * (torch.arange(E // 2) + 0.5) / (E // 2)
+        words = words * torch.polar(torch.ones(1), torch.arange(1, x.shape[1] + 1)[:, None] * back)
+        memory = torch.cat([words.real, words.imag], -1)
+        x = torch.cat([x, memory], -1)
     first = torch.zeros(num_layers, len(z), H)
     if "initial" in inject:
         first = decoder.initial(z).view(len(z), num_layers, H).transpose(0, 1).contiguous()
@@ -44,6 +53,8 @@ def test_equals_torch(make_model, batch, z, cell, num_layers, inject):
     expected = decoder.projection(states)
     if "output" in inject:
         expected = expected + (z @ decoder.output.weight.T)[:, None]
+    if "rotary" in inject:
+        expected = expected + memory @ decoder.recall.weight.T
     torch.testing.assert_close(decoder(batch[0], z).features, expected, rtol=1e-5, atol=1e-6)
 
 

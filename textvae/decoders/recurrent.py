@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.layers.dropout import LockedDropout, embed, recurrent
+from textvae.layers.rotation import RotaryMemory, check_even
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 
-Injection = Literal["initial", "concat", "output"]
+Injection = Literal["initial", "concat", "output", "rotary"]
 
 
 class RecurrentDecoderConfig(VocabularyDecoderConfig):
@@ -27,8 +28,9 @@ class RecurrentDecoderConfig(VocabularyDecoderConfig):
         embedding_size: size of the word vectors.
         hidden_size: H.
         num_layers: layers.
-        inject: where z enters, any subset of initial (first state), concat (beside each word vector) and output
-            (added before the softmax).
+        inject: where z enters, any subset of initial (first state), concat (beside each word vector), output
+            (added before the softmax) and rotary (beside each word vector and before the softmax, turned back by the
+            place of the word to come: for an encoder with `rotary_sum`).
         dropout: locked dropout on word vectors, between layers and before the softmax.
         weight_dropout: probability of dropping a weight from state to state.
     """
@@ -44,8 +46,13 @@ class RecurrentDecoderConfig(VocabularyDecoderConfig):
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError("name at least one of initial, concat, output, each once")
+            raise ValueError("name at least one of initial, concat, output, rotary, each once")
         return value
+
+    @model_validator(mode="after")
+    def _pairs(self):
+        check_even(self.embedding_size, "rotary" in self.inject, "rotary in inject")
+        return self
 
 
 class RecurrentState:
@@ -83,6 +90,7 @@ class RecurrentDecoder(VocabularyDecoder):
         super().__init__(config, model_config, config.embedding_size, feature_size)
         self.inject = config.inject if self.latent_size else ()
         first = config.embedding_size + (self.latent_size if "concat" in self.inject else 0)
+        first += config.embedding_size if "rotary" in self.inject else 0
         sizes = [first] + [config.hidden_size] * (config.num_layers - 1)
         cell = {"gru": nn.GRU, "lstm": nn.LSTM}[config.cell]
         self.layers = nn.ModuleList(cell(size, config.hidden_size, batch_first=True) for size in sizes)
@@ -94,6 +102,9 @@ class RecurrentDecoder(VocabularyDecoder):
             self.initial = nn.Linear(self.latent_size, config.num_layers * config.hidden_size)
         if "output" in self.inject:
             self.output = nn.Linear(self.latent_size, feature_size, bias=False)
+        if "rotary" in self.inject:
+            self.memory = RotaryMemory(self.latent_size, config.embedding_size)
+            self.recall = nn.Linear(config.embedding_size, feature_size, bias=False)
 
     def new_state(self) -> RecurrentState:
         """An empty state for generation."""
@@ -122,6 +133,9 @@ class RecurrentDecoder(VocabularyDecoder):
         x = self.drop(embed(self.embedding, self.drop_words(ids), self.config.embedding_dropout, self.training))
         if "concat" in self.inject:
             x = torch.cat([x, z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], -1)
+        if "rotary" in self.inject:  # the word to come behind the first one read has place 1
+            memory = self.memory(z, 1 + (state.length if state is not None else 0), ids.shape[1]).to(x.dtype)
+            x = torch.cat([x, memory], -1)
         states = state.layers if state is not None and state.length else self.first_states(z)
         after = []
         for layer, previous in zip(self.layers, states, strict=True):
@@ -137,4 +151,6 @@ class RecurrentDecoder(VocabularyDecoder):
         x = self.projection(x)
         if "output" in self.inject:
             x = x + self.output(z)[:, None].to(x.dtype)
+        if "rotary" in self.inject:
+            x = x + self.recall(memory)
         return DecoderOutput(x, state)

@@ -10,11 +10,6 @@ from torch import Tensor, nn
 PoolingKind = Literal["last", "mean", "max", "attention"]
 
 
-def sum_of_words(words: Tensor, mask: Tensor) -> Tensor:
-    """Word vectors (B,T,H) summed over a sentence's tokens and divided by the root of their number -> (B,H)."""
-    return (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).sqrt()
-
-
 class Pooling(nn.Module):
     """Pools the states of a sentence.
 

@@ -190,10 +190,13 @@ def last_objective(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any], str]
 
 
 def _places_left(decoder: dict[str, Any]) -> list[str]:
-    """Where z could enter this kind of decoder and does not; a decoder from elsewhere may not say."""
+    """Where z could enter this kind of decoder and does not; a decoder from elsewhere may not say.
+
+    Without rotary, which is for an encoder that turns words and makes samples less fluent.
+    """
     field = registry.config_class("decoder", decoder["kind"]).model_fields.get("inject")
     places = typing.get_args(typing.get_args(field.annotation)[0]) if field else ()
-    return [place for place in places if place not in decoder["inject"]]
+    return [place for place in places if place not in (*decoder["inject"], "rotary")]
 
 
 def _named(where: str, section: dict[str, Any], key: str) -> str:

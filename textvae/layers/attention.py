@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from textvae.layers.rotation import decaying, rotate
+
 # Up to so many keys plain products beat the kernel of torch on a processor in bfloat16, whose backward pass is slow.
 SHORT = 128
 
@@ -54,26 +56,6 @@ def attend(
         scores = scores + mask
     weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
     return F.dropout(weights, dropout) @ value
-
-
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary position embedding.
-
-    Args:
-        x: (B,A,T,H/A) queries or keys.
-        positions: (T,).
-
-    Returns:
-        The same shape, each pair of features turned by an angle that grows with the position.
-
-    Source: Su et al. 2021, arXiv 2104.09864, equation 34.
-    """
-    half = x.shape[-1] // 2
-    frequency = 10000 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = positions[:, None].float() * frequency  # (T, half)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 class Attention(nn.Module):
@@ -124,7 +106,8 @@ class Attention(nn.Module):
         query = self.split(self.query(x))
         key, value = (self.split(part) for part in self.key_value(x if context is None else context).chunk(2, -1))
         if self.rotary and context is None:
-            query, key = rotate(query, positions), rotate(key, positions)
+            angles = decaying(query.shape[-1] // 2, x.device)
+            query, key = rotate(query, positions, angles), rotate(key, positions, angles)
         if cache is not None:
             key, value = cache.update(key, value, layer)
         if slots is not None:
