@@ -38,7 +38,7 @@ ENCODERS = {
         "bidirectional": False,
         "pooling": "attention",
     },
-    "gru-sums": {"kind": "recurrent", "embedding_size": 12, "hidden_size": 10, "word_sum": True, "rotary_sum": True},
+    "gru-sums": {"kind": "recurrent", "embedding_size": 12, "hidden_size": 10, "word_sum": True, "pooling": "rotary"},
     "transformer": {"kind": "transformer", "hidden_size": 16, "num_heads": 2, "dropout": 0.0},
     "transformer-learned": {
         "kind": "transformer",

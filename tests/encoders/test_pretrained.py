@@ -16,7 +16,7 @@ def make(family, **keys):
 
 
 @pytest.mark.parametrize("word_sum", [False, True], ids=["states", "words-too"])
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention", "rotary"])
 @pytest.mark.parametrize("family", ENCODERS)
 def test_padding_and_order_change_nothing(family, pooling, word_sum, batch):
     model = make(family, pooling=pooling, word_sum=word_sum)
@@ -41,7 +41,7 @@ def test_the_sum_of_word_vectors_stands_beside_the_states(family, batch):
     assert both.output_size == both(ids, mask).shape[1]
 
 
-@pytest.mark.parametrize("pooling", ["first", "last", "mean", "max", "attention"])
+@pytest.mark.parametrize("pooling", ["first", "last", "mean", "max", "attention", "rotary"])
 @pytest.mark.parametrize("family", ENCODERS)
 def test_what_is_tried_before_training(family, pooling):
     encoder = make(family, pooling=pooling).train().encoder

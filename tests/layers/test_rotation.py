@@ -98,8 +98,7 @@ def test_reading_goes_on_where_it_stopped():
     torch.testing.assert_close(torch.cat([memory(z, 1, 2), memory(z, 3, 3)], 1), whole)
 
 
-def test_odd_sizes_are_refused_where_pairs_are_turned():
-    check_even(7, False, "rotary_sum")
-    check_even(8, True, "rotary_sum")
-    with pytest.raises(ValueError, match="embedding_size 7 must be even where rotary_sum turns pairs of features"):
-        check_even(7, True, "rotary_sum")
+def test_odd_sizes_are_refused():
+    check_even(8, "states")
+    with pytest.raises(ValueError, match="states must have an even size, to be turned in pairs; 7 is odd"):
+        check_even(7, "states")

@@ -30,7 +30,7 @@ class RecurrentDecoderConfig(VocabularyDecoderConfig):
         num_layers: layers.
         inject: where z enters, any subset of initial (first state), concat (beside each word vector), output
             (added before the softmax) and rotary (beside each word vector and before the softmax, turned back by the
-            place of the word to come: for an encoder with `rotary_sum`).
+            place of the word to come: for an encoder with rotary pooling).
         dropout: locked dropout on word vectors, between layers and before the softmax.
         weight_dropout: probability of dropping a weight from state to state.
     """
@@ -51,7 +51,8 @@ class RecurrentDecoderConfig(VocabularyDecoderConfig):
 
     @model_validator(mode="after")
     def _pairs(self):
-        check_even(self.embedding_size, "rotary" in self.inject, "rotary in inject")
+        if "rotary" in self.inject:
+            check_even(self.embedding_size, "word vectors beside rotary in inject")
         return self
 
 

@@ -7,20 +7,29 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-PoolingKind = Literal["last", "mean", "max", "attention"]
+from textvae.layers.rotation import check_even, rotary_sum
+
+PoolingKind = Literal["last", "mean", "max", "attention", "rotary"]
 
 
 class Pooling(nn.Module):
     """Pools the states of a sentence.
 
     Args:
-        kind: first or last (that token's state), mean, max, or attention (a learned weight for each token).
+        kind: first or last (that token's state), mean, max, attention (a learned weight for each token), or rotary (the
+            sum over root T of states that are turned by their places, so that it knows the order of what they say; for
+            a decoder with rotary in its `inject`, which turns z back).
         size: H.
+
+    Raises:
+        ValueError: rotary, and H is odd.
     """
 
     def __init__(self, kind: PoolingKind | Literal["first"], size: int):
         super().__init__()
         self.kind = kind
+        if kind == "rotary":
+            check_even(size, "the states for model.encoder.pooling: rotary")
         if kind == "attention":
             self.score = nn.Linear(size, 1, bias=False)  # a bias would cancel in the softmax
 
@@ -38,6 +47,8 @@ class Pooling(nn.Module):
             return states[:, 0]
         if self.kind == "last":
             return states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
+        if self.kind == "rotary":
+            return rotary_sum(states, mask)
         keep = mask.bool()[..., None]
         if self.kind == "mean":
             return (states * keep).sum(1) / mask.sum(1, keepdim=True)

@@ -21,7 +21,7 @@ class PretrainedEncoderConfig(PretrainedConfig):
     """A pretrained encoder: BERT, RoBERTa, ModernBERT, MiniLM, the encoder of T5, or a causal model.
 
     Args:
-        pooling: first (BERT's [CLS]), last, mean, max or attention.
+        pooling: first (BERT's [CLS]), last, mean, max, attention or rotary.
         word_sum: put the sum of the T word vectors over sqrt(T) beside what is pooled: a short way from words to z,
             for an encoder whose states say what a text is about rather than its words.
         beside: keys of a recurrent encoder that reads the same texts in the decoder's ids, and whose summary stands

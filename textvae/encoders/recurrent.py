@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from textvae.encoders.pooling import Pooling, PoolingKind
 from textvae.layers.dropout import LockedDropout, WordDropout, embed
-from textvae.layers.rotation import check_even, rotary_sum, sum_of_words
+from textvae.layers.rotation import sum_of_words
 from textvae.registry import register
 from textvae.validation import Section
 
@@ -25,11 +25,9 @@ class RecurrentEncoderConfig(Section):
         hidden_size: H, features of each direction.
         num_layers: layers.
         bidirectional: whether a second network reads from the end.
-        pooling: last, mean, max or attention.
+        pooling: last, mean, max, attention or rotary.
         word_sum: put the sum of the T word vectors over sqrt(T) beside what is pooled: a short way from words to z,
             which on small corpora carries words that the recurrent layers have seen too seldom to pass on.
-        rotary_sum: put the same sum beside it with each vector turned by its place, so that it knows the order; for a
-            decoder with rotary in its `inject`, which turns z back.
         dropout: locked dropout on word vectors, between layers and on the states before pooling.
         embedding_dropout: probability of dropping a word type.
         word_dropout: probability of hiding an input word in training.
@@ -44,16 +42,10 @@ class RecurrentEncoderConfig(Section):
     bidirectional: bool = True
     pooling: PoolingKind = "max"
     word_sum: bool = False
-    rotary_sum: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
     embedding_dropout: float = Field(0.0, ge=0, lt=1)
     word_dropout: float = Field(0.0, ge=0, le=1)
     word_dropout_with: Literal["unk", "mask"] = "unk"
-
-    @model_validator(mode="after")
-    def _pairs(self):
-        check_even(self.embedding_size, self.rotary_sum, "rotary_sum")
-        return self
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:
@@ -97,7 +89,7 @@ class RecurrentEncoder(nn.Module):
         self.drop = LockedDropout(config.dropout)
         state_size = directions * config.hidden_size
         self.pooling = Pooling(config.pooling, state_size)
-        self.output_size = state_size + config.embedding_size * (config.word_sum + config.rotary_sum)
+        self.output_size = state_size + (config.embedding_size if config.word_sum else 0)
 
     def forward(self, ids: Tensor, mask: Tensor, word_vectors: nn.Embedding | None = None) -> Tensor:
         """Summarises sentences.
@@ -124,5 +116,6 @@ class RecurrentEncoder(nn.Module):
             pooled = torch.cat([self.pooling(forward_half, mask), backward_half[:, 0]], -1)
         else:
             pooled = self.pooling(x, mask)
-        sums = [sum_of_words] * self.config.word_sum + [rotary_sum] * self.config.rotary_sum
-        return torch.cat([pooled, *(of(words, mask) for of in sums)], -1)
+        if not self.config.word_sum:
+            return pooled
+        return torch.cat([pooled, sum_of_words(words, mask)], -1)

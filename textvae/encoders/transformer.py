@@ -26,7 +26,7 @@ class TransformerEncoderConfig(Section):
         feedforward_size: width of the inner layer; 4 H when null.
         positions: rotary, or learned (then sentences have at most max_positions tokens).
         max_positions: learned positions.
-        pooling: last, mean, max or attention.
+        pooling: last, mean, max, attention or rotary.
         dropout: on word vectors, attention weights and what each part adds.
         word_dropout: probability of hiding an input word in training.
         word_dropout_with: unk or mask, the token that stands in its place.

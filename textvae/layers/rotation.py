@@ -21,10 +21,10 @@ def even(half: int, device: torch.device | None = None) -> Tensor:
     return math.pi * (torch.arange(half, device=device, dtype=torch.float32) + 0.5) / half
 
 
-def check_even(size: int, turned: bool, key: str) -> None:
-    """Raises ValueError where vectors of an odd size are to be turned, as the key says, in pairs of features."""
-    if turned and size % 2:
-        raise ValueError(f"embedding_size {size} must be even where {key} turns pairs of features")
+def check_even(size: int, what: str) -> None:
+    """Raises ValueError where what is to be turned in pairs of features has an odd number of them."""
+    if size % 2:
+        raise ValueError(f"{what} must have an even size, to be turned in pairs; {size} is odd")
 
 
 def rotate(x: Tensor, places: Tensor, angles: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def rotate(x: Tensor, places: Tensor, angles: Tensor) -> Tensor:
 
 
 def rotary_sum(words: Tensor, mask: Tensor) -> Tensor:
-    """The sum of a sentence's word vectors, each turned by its place, over the root of their number.
+    """The sum of a sentence's vectors, each turned by its place, over the root of their number.
 
     A bag of words that knows their order: turned back by one place, the word of that place stands upright in it and
     the others, at right angles on average, are noise. Sums of bound pairs of vectors are the memories of Plate 1995
