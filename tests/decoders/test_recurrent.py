@@ -40,7 +40,7 @@ def test_equals_torch(make_model, batch, z, cell, num_layers, inject):
     if "concat" in inject:
         x = torch.cat([x, z[:, None].repeat(1, x.shape[1], 1)], -1)
     if "rotary" in inject:
-        words = z @ decoder.memory.unfold.weight.T
+        words = z @ decoder.rotary.unfold.weight.T
         words = torch.complex(words[:, : E // 2], words[:, E // 2 :])[:, None]
         back = -math.pi * (torch.arange(E // 2) + 0.5) / (E // 2)
         words = words * torch.polar(torch.ones(1), torch.arange(1, x.shape[1] + 1)[:, None] * back)

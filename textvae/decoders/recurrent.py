@@ -104,7 +104,7 @@ class RecurrentDecoder(VocabularyDecoder):
         if "output" in self.inject:
             self.output = nn.Linear(self.latent_size, feature_size, bias=False)
         if "rotary" in self.inject:
-            self.memory = RotaryMemory(self.latent_size, config.embedding_size)
+            self.rotary = RotaryMemory(self.latent_size, config.embedding_size)
             self.recall = nn.Linear(config.embedding_size, feature_size, bias=False)
 
     def new_state(self) -> RecurrentState:
@@ -135,7 +135,7 @@ class RecurrentDecoder(VocabularyDecoder):
         if "concat" in self.inject:
             x = torch.cat([x, z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], -1)
         if "rotary" in self.inject:  # the word to come behind the first one read has place 1
-            memory = self.memory(z, 1 + (state.length if state is not None else 0), ids.shape[1]).to(x.dtype)
+            memory = self.rotary(z, 1 + (state.length if state is not None else 0), ids.shape[1]).to(x.dtype)
             x = torch.cat([x, memory], -1)
         states = state.layers if state is not None and state.length else self.first_states(z)
         after = []
