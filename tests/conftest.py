@@ -70,6 +70,13 @@ DECODERS = {
         "inject": ["output"],
     },
     "transformer": {"kind": "transformer", "hidden_size": 16, "num_heads": 2, "num_layers": 2, "dropout": 0.0},
+    "transformer-rotary": {
+        "kind": "transformer",
+        "hidden_size": 16,
+        "num_heads": 2,
+        "dropout": 0.0,
+        "inject": ["rotary"],
+    },
     "transformer-cross-learned": {
         "kind": "transformer",
         "hidden_size": 16,

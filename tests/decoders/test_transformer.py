@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-SUBSETS = [s for n in (1, 2, 3) for s in itertools.combinations(("memory", "embedding", "cross"), n)]
+PLACES = ("memory", "embedding", "cross", "rotary")
+SUBSETS = [s for n in (1, 2, 3, 4) for s in itertools.combinations(PLACES, n)]
 SMALL = {"kind": "transformer", "hidden_size": 16, "num_heads": 2, "num_layers": 2, "dropout": 0.0}
 D = 4
 
@@ -29,10 +30,22 @@ def test_z_enters_and_steps_agree(make_model, batch, z, inject, slots):
     assert (whole - decoder(batch[0], z.roll(1, 0)).features).abs().amax(-1).min() > 1e-4
 
 
-@pytest.mark.parametrize(("part", "name"), [("memory", "memory"), ("embedding", "latent_embedding")])
-def test_only_the_chosen_layers_exist(make_model, part, name):
+@pytest.mark.parametrize(
+    ("part", "own"),
+    [("memory", {"memory"}), ("embedding", {"latent_embedding"}), ("rotary", {"rotary", "recall"})],
+)
+def test_only_the_chosen_layers_exist(make_model, part, own):
     names = {name for name, _ in make_decoder(make_model, inject=(part,)).named_children()}
-    assert names == {"embedding", "drop_words", "drop", "blocks", "norm", "projection", name}
+    assert names == {"embedding", "drop_words", "drop", "blocks", "norm", "projection"} | own
+
+
+def test_rotary_z_is_added_on_both_sides_of_the_blocks(make_model, batch, z):
+    """With blocks, norm and projection taken out, features are word vectors + memory + recall(memory)."""
+    decoder = make_decoder(make_model, inject=("rotary",))
+    decoder.blocks, decoder.norm, decoder.projection = torch.nn.ModuleList(), torch.nn.Identity(), torch.nn.Identity()
+    memory = decoder.rotary(z, 1, batch[0].shape[1])
+    expected = decoder.embedding(batch[0]) * 16**0.5 + memory + decoder.recall(memory)
+    torch.testing.assert_close(decoder(batch[0], z).features, expected)
 
 
 def test_projection_stands_before_a_tied_softmax_alone(make_model):

@@ -135,8 +135,8 @@ class RecurrentDecoder(VocabularyDecoder):
         if "concat" in self.inject:
             x = torch.cat([x, z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], -1)
         if "rotary" in self.inject:  # the word to come behind the first one read has place 1
-            memory = self.rotary(z, 1 + (state.length if state is not None else 0), ids.shape[1]).to(x.dtype)
-            x = torch.cat([x, memory], -1)
+            turned = self.rotary(z, 1 + (state.length if state is not None else 0), ids.shape[1]).to(x.dtype)
+            x = torch.cat([x, turned], -1)
         states = state.layers if state is not None and state.length else self.first_states(z)
         after = []
         for layer, previous in zip(self.layers, states, strict=True):
@@ -153,5 +153,5 @@ class RecurrentDecoder(VocabularyDecoder):
         if "output" in self.inject:
             x = x + self.output(z)[:, None].to(x.dtype)
         if "rotary" in self.inject:
-            x = x + self.recall(memory)
+            x = x + self.recall(turned)
         return DecoderOutput(x, state)

@@ -15,10 +15,11 @@ from transformers import DynamicCache
 from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.layers.attention import TransformerBlock
 from textvae.layers.dropout import embed
+from textvae.layers.rotation import RotaryMemory
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 
-Injection = Literal["memory", "embedding", "cross"]
+Injection = Literal["memory", "embedding", "cross", "rotary"]
 
 
 class TransformerDecoderConfig(VocabularyDecoderConfig):
@@ -32,7 +33,8 @@ class TransformerDecoderConfig(VocabularyDecoderConfig):
         positions: rotary, or learned (then texts have at most max_positions tokens).
         max_positions: learned positions.
         inject: where z enters, any subset of memory (keys and values of its own in each layer), embedding (added to
-            every word vector) and cross (tokens that each layer attends to).
+            every word vector), cross (tokens that each layer attends to) and rotary (added to every word vector and
+            before the softmax, turned back by the place of the word to come: for an encoder with rotary pooling).
         latent_slots: memory slots of each layer, and tokens of the cross-attention.
         dropout: on word vectors, attention weights and what each part adds.
     """
@@ -51,7 +53,7 @@ class TransformerDecoderConfig(VocabularyDecoderConfig):
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError("name at least one of memory, embedding, cross, each once")
+            raise ValueError("name at least one of memory, embedding, cross, rotary, each once")
         return value
 
     @model_validator(mode="after")
@@ -99,6 +101,9 @@ class TransformerDecoder(VocabularyDecoder):
             self.latent_embedding = nn.Linear(self.latent_size, size, bias=False)
         if "cross" in self.inject:
             self.latent_tokens = nn.Linear(self.latent_size, config.latent_slots * size)
+        if "rotary" in self.inject:
+            self.rotary = RotaryMemory(self.latent_size, size)
+            self.recall = nn.Linear(size, size, bias=False)
 
     def new_state(self) -> DynamicCache:
         """An empty cache for generation."""
@@ -141,6 +146,9 @@ class TransformerDecoder(VocabularyDecoder):
             x = x + self.position_embedding(positions)
         if "embedding" in self.inject:
             x = x + self.latent_embedding(z)[:, None]
+        if "rotary" in self.inject:  # the word to come behind the first one read has place 1
+            turned = self.rotary(z, 1 + past, ids.shape[1])
+            x = x + turned
         x = self.drop(x)
         # Right-padded sentences need no padding mask: a real token sees only tokens on its left.
         memory = self.config.latent_slots if "memory" in self.inject else 0
@@ -151,4 +159,7 @@ class TransformerDecoder(VocabularyDecoder):
             context = self.latent_tokens(z).view(len(z), self.config.latent_slots, -1)
         for layer, (block, slots) in enumerate(zip(self.blocks, self.slots(z), strict=True)):
             x = block(x, mask, positions, slots, state, layer, context)
-        return DecoderOutput(self.projection(self.norm(x)), state)
+        x = self.projection(self.norm(x))
+        if "rotary" in self.inject:
+            x = x + self.recall(turned)
+        return DecoderOutput(x, state)
