@@ -15,7 +15,13 @@ D, V = 4, 40
 SUBSETS = [s for n in (1, 2, 3, 4) for s in itertools.combinations(("memory", "prefix", "embedding", "output"), n)]
 
 
-BESIDE = [{"embedding_size": 6, "hidden_size": 5, "inject": inject} for inject in (("initial",), ("concat", "output"))]
+BESIDE = [
+    {"embedding_size": 6, "hidden_size": 5, "inject": inject}
+    for inject in (("initial",), ("concat", "output"), ("rotary",))
+]
+    {"embedding_size": 6, "hidden_size": 5, "inject": inject}
+    for inject in (("initial",), ("concat", "output"), ("rotary",))
+]
 
 
 def make(family, inject=("memory", "embedding"), latent_size=D, vocab_size=V, eos_token_id=2, **keys):

@@ -464,7 +464,7 @@ def test_advice_goes_from_what_is(corpus_file, tmp_path, overrides, told):
         assert not any("inject" in line for line in lines)
 
 
-@pytest.mark.parametrize(("pooling", "told"), [("last", True), ("max", False), ("mean", False)])
+@pytest.mark.parametrize(("pooling", "told"), [("last", True), ("max", False), ("mean", False), ("rotary", False)])
 def test_advice_on_pooling_only_where_it_would_change_something(corpus_file, tmp_path, pooling, told):
     recipe = tiny_recipe(corpus_file, tmp_path, f"model.encoder.pooling={pooling}")
     (line,) = advice(HEALTHY | {"only_first_words_and_length": True}, recipe)

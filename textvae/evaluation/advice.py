@@ -90,7 +90,7 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
             "other dimensions only add noise."
         ]
     if found["only_first_words_and_length"]:
-        reads_all = recipe.model["encoder"].get("pooling") in ("max", "mean", "attention")
+        reads_all = recipe.model["encoder"].get("pooling") in ("max", "mean", "attention", "rotary")
         pool = (
             "" if reads_all else "Let the encoder pool over all words (model.encoder.pooling: max or mean), and raise "
         )
