@@ -19,9 +19,6 @@ BESIDE = [
     {"embedding_size": 6, "hidden_size": 5, "inject": inject}
     for inject in (("initial",), ("concat", "output"), ("rotary",))
 ]
-    {"embedding_size": 6, "hidden_size": 5, "inject": inject}
-    for inject in (("initial",), ("concat", "output"), ("rotary",))
-]
 
 
 def make(family, inject=("memory", "embedding"), latent_size=D, vocab_size=V, eos_token_id=2, **keys):
