@@ -69,6 +69,14 @@ def test_is_its_own_text_configuration():
         ),
         ({"encoder": {"kind": "recurrent", "hidden_size": 0}}, "model.encoder.hidden_size: 0 is not allowed; "),
         ({"encoder": {"kind": "recurrent", "pooling": "min"}}, "model.encoder.pooling: 'min' is not allowed; "),
+        (
+            {"encoder": {"kind": "recurrent", "pooling": "rotary", "bidirectional": False, "hidden_size": 7}},
+            "model.encoder: states for rotary pooling must have an even size, to be turned in pairs; 7 is odd",
+        ),
+        (
+            {"decoder": {"kind": "recurrent", "inject": ["rotary"], "embedding_size": 7}},
+            "model.decoder: word vectors beside rotary in inject must have an even size, to be turned in pairs; 7",
+        ),
         ({"encoder": {"kind": "recurrent", "dropout": 1}}, "model.encoder.dropout: 1 is not allowed; "),
         (
             {"encoder": {"kind": "transformer", "hidden_size": 12, "num_heads": 4}},

@@ -450,6 +450,7 @@ def test_advice_names_keys_that_there_are(corpus_file, tmp_path, overrides, more
         (["model.decoder.word_dropout=0.5"], "word_dropout (now 0.5) to 0.75 or more"),
         (["model.decoder.inject=[initial]"], "concat and output in model.decoder.inject (now initial)"),
         (["model.decoder.inject=[initial, concat, output]"], None),
+        (["model.encoder.pooling=rotary"], "rotary in model.decoder.inject (now "),
         (["model.decoder={kind: transformer, inject: [memory]}"], "in model.decoder.inject (now memory)"),
     ],
 )

@@ -42,6 +42,8 @@ def make_trainer(tmp_path, tokenizer, sentences):
         prior="standard",
         dropout=0.0,
         anchor_embeddings=False,
+        pooling="max",
+        inject=("initial", "concat"),
         data=None,
         encoder_tokenizer=None,
         cls=TextVAETrainer,
@@ -50,9 +52,11 @@ def make_trainer(tmp_path, tokenizer, sentences):
         **given,
     ) -> TextVAETrainer:
         torch.manual_seed(0)
+        encoder = PART | {"pooling": pooling}
         decoder = PART | {"dropout": dropout, "word_dropout": dropout, "anchor_embeddings": anchor_embeddings}
+        decoder |= {"inject": inject}
         latent = {"size": latent_size, "posterior": posterior, "prior": prior}
-        model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), encoder=PART, latent=latent, decoder=decoder))
+        model = TextVAEModel(TextVAEConfig(vocab_size=len(tokenizer), encoder=encoder, latent=latent, decoder=decoder))
         args = {
             "max_steps": 4,
             "per_device_train_batch_size": len(sentences),
@@ -167,6 +171,25 @@ def test_anchored_vectors_without_decay_are_told(make_trainer, caplog):
     assert "anchor_embeddings" not in caplog.text
     make_trainer(anchor_embeddings=True)
     assert "model.decoder.anchor_embeddings: no effect without training.weight_decay" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("pooling", "inject", "told"),
+    [
+        ("rotary", ("initial", "rotary"), None),
+        ("max", ("initial",), None),
+        (
+            "rotary",
+            ("initial",),
+            "model.encoder.pooling: rotary is made for rotary in model.decoder.inject, which",
+        ),
+        ("max", ("rotary",), "rotary in model.decoder.inject is made for model.encoder.pooling: rotary, which is not"),
+    ],
+)
+def test_half_of_a_rotary_latent_is_told(make_trainer, caplog, pooling, inject, told):
+    make_trainer(pooling=pooling, inject=inject)
+    assert ("is made for" in caplog.text) == bool(told)
+    assert (told or "") in caplog.text
 
 
 def test_augmented_texts_are_not_for_an_encoder_with_other_tokens(make_trainer, tokenizer):

@@ -7,9 +7,33 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from textvae.layers.rotation import check_even, rotary_sum
+from textvae.layers.rotation import check_even, even, rotate
 
 PoolingKind = Literal["last", "mean", "max", "attention", "rotary"]
+
+
+def sum_of_words(words: Tensor, mask: Tensor) -> Tensor:
+    """Word vectors (B,T,H) summed over a sentence's tokens and divided by the root of their number -> (B,H)."""
+    return (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).sqrt()
+
+
+def rotary_sum(states: Tensor, mask: Tensor) -> Tensor:
+    """The same of vectors that are turned by their places: a sum that knows their order.
+
+    Turned back by one place, the vector of that place stands upright in it and the others, at right angles on average,
+    are noise. Sums of bound pairs of vectors are the memories of Plate 1995 (holographic reduced representations, IEEE
+    Transactions on Neural Networks 6(3)), whose circular convolution with a vector of unitary spectrum turns each
+    frequency by an angle, as here.
+
+    Args:
+        states: (B,T,H), H even.
+        mask: (B,T), 1 for tokens and 0 for padding on the right.
+
+    Returns:
+        (B,H).
+    """
+    places = torch.arange(states.shape[1], device=states.device)
+    return sum_of_words(rotate(states, places, even(states.shape[-1] // 2, states.device)), mask)
 
 
 class Pooling(nn.Module):
@@ -18,7 +42,7 @@ class Pooling(nn.Module):
     Args:
         kind: first or last (that token's state), mean, max, attention (a learned weight for each token), or rotary (the
             sum over root T of states that are turned by their places, so that it knows the order of what they say; for
-            a decoder with rotary in its `inject`, which turns z back).
+            an encoder that reads the decoder's tokens, and a decoder with rotary in its `inject`, which turns z back).
         size: H.
 
     Raises:
@@ -29,7 +53,7 @@ class Pooling(nn.Module):
         super().__init__()
         self.kind = kind
         if kind == "rotary":
-            check_even(size, "the states for model.encoder.pooling: rotary")
+            check_even(size, "states for rotary pooling")
         if kind == "attention":
             self.score = nn.Linear(size, 1, bias=False)  # a bias would cancel in the softmax
 

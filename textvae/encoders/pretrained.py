@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
-from textvae.encoders.pooling import Pooling, PoolingKind
+from textvae.encoders.pooling import Pooling, PoolingKind, sum_of_words
 from textvae.encoders.recurrent import RecurrentEncoder, RecurrentEncoderConfig
 from textvae.layers.dropout import embed
 from textvae.layers.pretrained import PretrainedConfig, PretrainedPart
-from textvae.layers.rotation import sum_of_words
 from textvae.registry import register
 from textvae.validation import one_line
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from textvae.encoders.pooling import Pooling, PoolingKind
+from textvae.encoders.pooling import Pooling, PoolingKind, sum_of_words
 from textvae.layers.dropout import LockedDropout, WordDropout, embed
-from textvae.layers.rotation import sum_of_words
+from textvae.layers.rotation import check_even
 from textvae.registry import register
 from textvae.validation import Section
 
@@ -46,6 +46,12 @@ class RecurrentEncoderConfig(Section):
     embedding_dropout: float = Field(0.0, ge=0, lt=1)
     word_dropout: float = Field(0.0, ge=0, le=1)
     word_dropout_with: Literal["unk", "mask"] = "unk"
+
+    @model_validator(mode="after")
+    def _pairs(self):
+        if self.pooling == "rotary":
+            check_even((1 + self.bidirectional) * self.hidden_size, "states for rotary pooling")
+        return self
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     hidden = recipe.model["decoder"].get("word_dropout", 0.0)
     word_dropout = _named("model", recipe.model, "decoder.word_dropout")
     word_dropout += f" to {max(0.3, round((1 + hidden) / 2, 2))} or more"
-    places = _places_left(recipe.model["decoder"])
+    places = _places_left(recipe.model)
     lines = more_rate(*sections) if tells_little else []
     if unheard:
         lines += [f"Weaken the decoder: raise {word_dropout}."]
@@ -189,14 +189,16 @@ def last_objective(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any], str]
     return own or recipe.objective, recipe.model["latent"], where
 
 
-def _places_left(decoder: dict[str, Any]) -> list[str]:
+def _places_left(model: dict[str, Any]) -> list[str]:
     """Where z could enter this kind of decoder and does not; a decoder from elsewhere may not say.
 
-    Without rotary, which is for an encoder that turns words and makes samples less fluent.
+    Rotary is one for an encoder that pools so.
     """
+    decoder = model["decoder"]
     field = registry.config_class("decoder", decoder["kind"]).model_fields.get("inject")
     places = typing.get_args(typing.get_args(field.annotation)[0]) if field else ()
-    return [place for place in places if place not in (*decoder["inject"], "rotary")]
+    others = () if model["encoder"].get("pooling") == "rotary" else ("rotary",)
+    return [place for place in places if place not in (*decoder["inject"], *others)]
 
 
 def _named(where: str, section: dict[str, Any], key: str) -> str:

@@ -1,4 +1,4 @@
-"""Vectors turned by their place in a text. Shapes: B sentences, T tokens, H features, D latent dimensions."""
+"""Vectors turned by their places in a text. Shapes: B sentences, T tokens, H features, D latent dimensions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def decaying(half: int, device: torch.device | None = None) -> Tensor:
-    """Angles a place, (H/2,): from 1 down to 1/10000, each the same share of the one before.
+    """Angles a place, (H/2,): from 1 down towards 1/10000, each the same share of the one before.
 
     Source: Su et al. 2021, arXiv 2104.09864, section 3.2.2.
     """
@@ -17,7 +17,10 @@ def decaying(half: int, device: torch.device | None = None) -> Tensor:
 
 
 def even(half: int, device: torch.device | None = None) -> Tensor:
-    """Angles a place, (H/2,): evenly between 0 and pi, so that places less than H apart are orthogonal on average."""
+    """Angles a place, (H/2,): evenly between 0 and pi, so that places less than H apart are orthogonal on average.
+
+    At a distance of H all has turned by an odd multiple of pi, and comes back with the other sign.
+    """
     return math.pi * (torch.arange(half, device=device, dtype=torch.float32) + 0.5) / half
 
 
@@ -46,32 +49,8 @@ def rotate(x: Tensor, places: Tensor, angles: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
-def rotary_sum(words: Tensor, mask: Tensor) -> Tensor:
-    """The sum of a sentence's vectors, each turned by its place, over the root of their number.
-
-    A bag of words that knows their order: turned back by one place, the word of that place stands upright in it and
-    the others, at right angles on average, are noise. Sums of bound pairs of vectors are the memories of Plate 1995
-    (holographic reduced representations, IEEE Transactions on Neural Networks 6(3)), whose circular convolution is a
-    product of each frequency with a number of modulus one, as here.
-
-    Args:
-        words: (B,T,H), H even.
-        mask: (B,T), 1 for tokens and 0 for padding on the right.
-
-    Returns:
-        (B,H).
-    """
-    places = torch.arange(words.shape[1], device=words.device)
-    return sum_of_words(rotate(words, places, even(words.shape[-1] // 2, words.device)), mask)
-
-
-def sum_of_words(words: Tensor, mask: Tensor) -> Tensor:
-    """Word vectors (B,T,H) summed over a sentence's tokens and divided by the root of their number -> (B,H)."""
-    return (words * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).sqrt()
-
-
 class RotaryMemory(nn.Module):
-    """z, as a sum of words that know their places, turned back to the place of the word to come.
+    """z, as a sum of vectors that know their places, turned back to the place of the word to come.
 
     Args:
         latent_size: D.
@@ -93,6 +72,6 @@ class RotaryMemory(nn.Module):
         Returns:
             (B,T,H).
         """
-        words = self.unfold(z)
+        vectors = self.unfold(z)
         places = torch.arange(first, first + count, device=z.device)
-        return rotate(words[:, None], -places, even(words.shape[-1] // 2, z.device))
+        return rotate(vectors[:, None], -places, even(vectors.shape[-1] // 2, z.device))

@@ -23,10 +23,12 @@ from textvae.data.config import DataConfig
 from textvae.data.encoding import text_lengths
 from textvae.data.noise import Noise, NumberedRows
 from textvae.data.sampler import LengthGroupedSampler, TokenBatches
+from textvae.encoders.pooling import Pooling
 from textvae.evaluation.advice import more_rate
 from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
+from textvae.layers.rotation import RotaryMemory
 from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
@@ -99,6 +101,11 @@ class TextVAETrainer(Trainer):
                 logger.warning("training.%s: no effect, since no pretrained weight is trained", key)
         if not args.weight_decay and any(isinstance(module, AnchoredEmbedding) for module in model.modules()):
             logger.warning("model.decoder.anchor_embeddings: no effect without training.weight_decay")
+        pools = any(isinstance(module, Pooling) and module.kind == "rotary" for module in model.modules())
+        turns = any(isinstance(module, RotaryMemory) for module in model.modules())
+        if pools != turns:
+            both = ("model.encoder.pooling: rotary", "rotary in model.decoder.inject")
+            logger.warning("%s is made for %s, which is not there", *(both if pools else reversed(both)))
         decay = args.pretrained_weight_decay
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
