@@ -77,6 +77,8 @@ class Row:
         recipe: name in configs.
         full: trained with the budget of its recipe, and measured on the whole test split.
         staged: a quarter of the updates goes to the autoencoder.
+        components: of the mixture that is fitted to its vectors after training and is its prior when it is measured; 0
+            for the prior that it was trained with.
     """
 
     what: str
@@ -84,6 +86,7 @@ class Row:
     recipe: str = "ptb_lstm_lstm"
     full: bool = False
     staged: bool = False
+    components: int = 0
 
 
 ROWS = {
@@ -120,7 +123,7 @@ ROWS = {
     "best": Row("the recipe", full=True),
     "high_rate": Row("the recipe with 18 free bits", ("objective.free_bits=18",), full=True),
     "higher_rate": Row(
-        "36 free bits, less dropout, more decay, the sum of word vectors, anchored ones",
+        "36 free bits, less dropout, more decay, the sum of word vectors, anchored ones; its prior fitted afterwards",
         (
             "objective.free_bits=36",
             "model.encoder.word_sum=true",
@@ -131,6 +134,7 @@ ROWS = {
             "training.weight_decay=0.6",
         ),
         full=True,
+        components=200,
     ),
     "autoencoder": Row("autoencoder: beta 0, 128 dimensions", AUTOENCODER, full=True),
     "autoencoder_anchored": Row(
@@ -233,7 +237,20 @@ class Trial:
         """Arguments of `textvae` by which it is measured."""
         against = ["--against", str(self.beside.folder)] if self._has_gap else []
         refine = [] if self.name in LANGUAGE_MODELS else ["--refine", str(REFINE)]
-        return ["evaluate", str(self.folder), "--split", "test", "--samples", str(self._samples), *refine, *against]
+        prior = ["--prior", "fitted"] if self.fitting else []
+        asked = ["--split", "test", "--samples", str(self._samples), *refine, *prior, *against]
+        return ["evaluate", str(self.folder), *asked]
+
+    @property
+    def fitting(self) -> list[str]:
+        """Arguments of `textvae` by which its prior is fitted after training; empty where none is."""
+        components = ROWS[self.name].components
+        return ["fit-prior", str(self.folder), "--components", str(components)] if components else []
+
+    @property
+    def measured(self) -> str:
+        """Whose file of numbers is its own."""
+        return "test-fitted-prior" if self.fitting else "test"
 
     @property
     def beside(self) -> Trial:
@@ -243,11 +260,11 @@ class Trial:
     @property
     def finished(self) -> bool:
         """Whether it is trained and measured as asked, with the gap to its language model where that is finished."""
-        if not runs.metrics(self.folder, "test").is_file():
+        if not runs.metrics(self.folder, self.measured).is_file():
             return False
         if self.name in LANGUAGE_MODELS:
             return True
-        figures = runs.figures(self.folder, "test")
+        figures = runs.figures(self.folder, self.measured)
         as_asked = figures.get("iw_samples") == self._samples and figures.get("refine_steps") == REFINE
         return as_asked and (not self._has_gap or figures.get("gap_iw_nll") is not None)
 
@@ -263,12 +280,14 @@ class Trial:
         """Trains and measures it, as far as that is not done."""
         runs.train(self.folder, ROWS[self.name].recipe, self.changed)
         if not self.finished:
+            if self.fitting:
+                runs.textvae(*self.fitting)
             runs.textvae(*self.evaluation)
 
     def commands(self) -> list[str]:
         """What to type for the same."""
         train = runs.command("train", ROWS[self.name].recipe, *self.changed, f"output_dir={self.folder}")
-        return [train, runs.command(*self.evaluation)]
+        return [train, *(runs.command(*step) for step in (self.fitting, self.evaluation) if step)]
 
 
 def read_results(file: Path) -> dict[str, dict[str, Any]]:
@@ -287,7 +306,7 @@ def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
     Date and machine are those on record where it is the same training (the same minutes), measured here or elsewhere.
     """
     known = read_results(file)
-    figures = runs.figures(trial.folder, "test")
+    figures = runs.figures(trial.folder, trial.measured)
     entry = {key: figures.get(key) for key, _ in COLUMNS}
     old = known.get(trial.folder.name, {})
     trained = old if old.get("minutes") == entry["minutes"] else hardware()

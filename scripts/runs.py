@@ -87,7 +87,12 @@ def command(*arguments: str) -> str:
 
 
 def metrics(folder: Path, split: str) -> Path:
-    """The file that holds the numbers of a run on a split, once it has been measured there."""
+    """The file that holds the numbers of a run on a split, once it has been measured there.
+
+    Args:
+        folder: of the run.
+        split: its name; `SPLIT-fitted-prior` where it was measured so.
+    """
     return folder / ("metrics.json" if split == "validation" else f"metrics-{split}.json")
 
 

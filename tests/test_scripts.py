@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import dataclasses
 import importlib
 import json
 import re
@@ -258,6 +259,26 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
     reproduce.main()
     lines = (tmp_path / "results.md").read_text().splitlines()
     assert [line.split()[1] for line in lines if line[:4] in ("| lm", "| fr")] == ["lm", "free_bits", "free_bits_total"]
+
+
+def test_a_row_that_is_measured_under_a_fitted_prior(runs, reproduce, texts, tmp_path, monkeypatch):
+    """Its numbers are those, and the command that fits stands between the others."""
+    for split, part in (("train", texts[:200]), ("valid", texts[200:230]), ("test", texts[230:260])):
+        (tmp_path / f"{split}.txt").write_text("\n".join(part) + "\n")
+    monkeypatch.setattr(reproduce, "FAST_STEPS", 2)
+    row = dataclasses.replace(reproduce.ROWS["free_bits"], components=3)
+    monkeypatch.setitem(reproduce.ROWS, "free_bits", row)
+    arguments = ["--data", tmp_path, "--output-dir", tmp_path / "out", "--results", tmp_path / "results.md", "--fast"]
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["reproduce_ptb.py", *map(str, arguments), "--rows", "free_bits"])
+        reproduce.main()
+        assert [command[0] for command in runs.asked] == ["train", "fit-prior", "evaluate"]
+    entry = json.loads((tmp_path / "results.json").read_text())["free_bits-0-fast"]
+    assert [command.split()[1] for command in entry["commands"]] == ["train", "fit-prior", "evaluate"]
+    assert "--components 3" in entry["commands"][1]
+    found = json.loads((tmp_path / "out" / "free_bits-0-fast" / "metrics-test-fitted-prior.json").read_text())
+    assert found["prior"] == "fitted mixture"
+    assert entry["iw_nll"] == found["iw_nll"]
 
 
 def test_seeds_have_a_mean_and_what_fails_does_not_end_the_table(reproduce, runs, tmp_path, monkeypatch, capsys):

@@ -1,12 +1,14 @@
 """`textvae fit-prior`, and sampling from what it leaves."""
 
+import json
 import shutil
 import sys
 
 import pytest
 import yaml
 
-from textvae import TextVAE, registry
+from textvae import TextVAE, evaluate_run, registry
+from textvae.evaluation.run import Extras
 from textvae.latent.fitted import FITTED, FittedPrior
 
 
@@ -26,6 +28,34 @@ def test_fit_and_sample(textvae, run, trained, tmp_path):
     assert textvae("sample", run, "-n", 5, "--seed", 3, "--prior", "fitted").out.splitlines() == samples
     vae.save_pretrained(tmp_path / "copy")
     assert TextVAE.from_pretrained(tmp_path / "copy").sample(5, seed=3, prior="fitted") == samples
+
+
+def test_evaluation_under_it(textvae, run):
+    """In a file of its own. What is fitted to the training texts makes them likelier."""
+    own = textvae("evaluate", run, "--split", "train", "--samples", 9, "--json").json
+    textvae("fit-prior", run, "--components", 5)
+    fitted = textvae("evaluate", run, "--split", "train", "--samples", 9, "--prior", "fitted", "--json").json
+    assert (own["prior"], fitted["prior"]) == ("standard", "fitted mixture")
+    assert fitted["distortion"] == own["distortion"]
+    assert fitted["rate"] < own["rate"] - 0.1
+    assert fitted["iw_nll"] < own["iw_nll"] - 0.1
+    assert fitted["rate_per_dimension"] is None
+    for name, numbers in (("metrics-train", own), ("metrics-train-fitted-prior", fitted)):
+        assert json.loads((run / f"{name}.json").read_text()) == numbers
+
+
+def test_a_fitted_prior_that_is_the_model_s_own(run):
+    """Every estimate is the same, but for the rate, whose closed form is not known to it."""
+    FittedPrior({"kind": "standard"}, 8).save(run)
+    arguments = {"samples": 9, "bf16": False, "extras": Extras(refine=2)}
+    own, vae, _ = evaluate_run(run, **arguments)
+    fitted, same, _ = evaluate_run(run, **arguments, prior="fitted")
+    assert fitted["prior"] == "fitted standard"
+    assert fitted["iw_nll"] == pytest.approx(own["iw_nll"], abs=1e-5)
+    assert fitted["rate"] == pytest.approx(own["rate"], abs=6 * own["sentences"] ** -0.5)
+    assert fitted["self_bleu"] == own["self_bleu"]
+    assert same.sample(3, seed=0) == vae.sample(3, seed=0)
+    assert fitted["refined_iw_nll"] == pytest.approx(own["refined_iw_nll"], abs=0.2)
 
 
 def test_a_corpus_that_has_moved(textvae, run, trained, tmp_path):
@@ -71,6 +101,11 @@ def test_a_run_does_without_a_fitted_prior_that_cannot_be_read(textvae, run, mon
     [
         (["sample", "RUN", "--prior", "fitted"], "prior: this model has no fitted prior; run `textvae fit-prior RUN`"),
         (["sample", "RUN", "--prior", "fited"], "prior: 'fited' is not known; known: fitted, model"),
+        (
+            ["evaluate", "RUN", "--prior", "fitted"],
+            "prior: this model has no fitted prior; run `textvae fit-prior RUN`",
+        ),
+        (["evaluate", "RUN", "--prior", "fited"], "prior: 'fited' is not known; known: fitted, model"),
         (["fit-prior", "RUN", "--kind", "gmm"], "kind: 'gmm' is not known; known: flow, mixture"),
         (["fit-prior", "RUN", "--components", "9999"], "components: 9999 is not allowed with"),
     ],

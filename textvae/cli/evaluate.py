@@ -35,10 +35,13 @@ def run(
         str | None, typer.Option(metavar="MODEL", help="MAUVE of samples, by a transformers sentence encoder.")
     ] = None,
     refine: Annotated[int, typer.Option(min=0, help="Gradient steps for each text: what they gain.")] = 0,
+    prior: Annotated[
+        str, typer.Option(help="p(z): model, or fitted: what `textvae fit-prior` left in the run.")
+    ] = "model",
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,
 ) -> None:
-    """Measure a run; the table is printed, and written to metrics.json or metrics-SPLIT[-CORPUS].json in its folder."""
+    """Measure a run; the table is printed, and written to metrics.json or metrics-SPLIT[...].json in its folder."""
     quiet()
     from textvae.cli.progress import Bars
     from textvae.data.corpus import text_batches
@@ -50,7 +53,7 @@ def run(
     extras = Extras(curve, against, perplexities, lm_steps, paths, probes, mauve, refine)
     with Bars() as bars:
         metrics, vae, train = evaluate_run(
-            folder, split, samples, overrides, False if fp32 else None, bars.stage, extras
+            folder, split, samples, overrides, False if fp32 else None, bars.stage, extras, prior
         )
     found = []
     if nearest and train:
@@ -61,7 +64,7 @@ def run(
             for text, (overlap, line) in zip(texts, lines, strict=True)
         ]
     try:
-        write_json(folder / metrics_file(split, overrides or []), metrics)
+        write_json(folder / metrics_file(split, overrides or [], prior), metrics)
     finally:  # what took long is seen even where nothing can be written
         if json:
             print_json({**metrics, "nearest": found} if nearest else metrics)
@@ -80,13 +83,14 @@ def _show(metrics: dict[str, Any], found: list[dict[str, Any]], curve: bool, aga
         print("", row["sample"], indent(row["nearest"], overlap), sep="\n")
 
 
-def metrics_file(split: str, overrides: list[str]) -> str:
-    """Name of the file of a run's numbers; those of another corpus never overwrite those of its own."""
-    if not overrides and split == "validation":
+def metrics_file(split: str, overrides: list[str], prior: str = "model") -> str:
+    """Name of the file of a run's numbers; those of another corpus or prior never overwrite those of its own."""
+    if not overrides and split == "validation" and prior == "model":
         return "metrics.json"
     others = [re.sub(r"\W+", "-", Path(override.partition("=")[2]).name).strip("-")[:40] for override in overrides]
     mark = hashlib.sha256(" ".join(overrides).encode()).hexdigest()[:6] if overrides else ""
-    return f"{'-'.join(part for part in ['metrics', split, *others, mark] if part)}.json"
+    of_prior = "" if prior == "model" else f"{prior}-prior"
+    return f"{'-'.join(part for part in ['metrics', split, *others, mark, of_prior] if part)}.json"
 
 
 def curve_lines(metrics: dict[str, Any]) -> list[str]:

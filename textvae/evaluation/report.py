@@ -21,12 +21,14 @@ from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weig
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
 from textvae.inference.decoding import decode_rows
 from textvae.inference.text_vae import BATCH, TextVAE
+from textvae.latent.fitted import FittedPrior
 from textvae.tokenization import decode
 
 logger = logging.getLogger(__name__)
 
 KEYS = (
     "split",
+    "prior",
     "sentences",
     "tokens",
     "nll",
@@ -143,6 +145,7 @@ def evaluate_split(
         }
     chinese = is_chinese(texts[:100])
     if latent:
+        metrics["prior"] = _name_of_prior(model)
         metrics["active_units"] = active_units(bound.mu, model.posterior.support)
         metrics["mu_variance_per_dimension"] = bound.mu.double().var(0).tolist() if n > 1 else None
         if bound.rate_per_dimension is not None:
@@ -153,6 +156,12 @@ def evaluate_split(
     metrics |= _prior_samples(vae, prior_samples, chinese, seed, train_texts)
     metrics["seconds"] = round(time.time() - start, 2)
     return Evaluation(defined(metrics), bound, iw)
+
+
+def _name_of_prior(model) -> str:
+    if isinstance(model.prior, FittedPrior):
+        return f"fitted {model.prior.config['kind']}"
+    return model.config.latent["prior"]["kind"]
 
 
 def come_back(tokenizer, texts: list[str], ids: list[list[int]]) -> bool:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -111,6 +111,7 @@ def evaluate_run(
     bf16: bool | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     extras: Extras = NONE,
+    prior: Literal["model", "fitted"] = "model",
 ) -> tuple[dict[str, Any], TextVAE, Dataset | None]:
     """Evaluates a finished run on a split of its corpus, or of another one (`data.source=...`).
 
@@ -122,13 +123,15 @@ def evaluate_run(
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with a stage, texts done and texts in all.
         extras: what to measure beyond the usual numbers.
+        prior: p(z) of all numbers: the model's own, or the one that was fitted after training (`fit_run_prior`).
 
     Returns:
         The metrics, the model, and the training texts of the run itself; None in place of these, and of the number of
         samples copied from them, where another corpus is evaluated and the run's own is gone.
 
     Raises:
-        ValueError: no such run, split or corpus.
+        ValueError: no such run, split or corpus, or nothing was fitted.
+        ImportError: the fitted prior needs a package that is not installed.
     """
     folder, overrides = Path(folder), overrides or []
     if split not in SPLIT_NAMES:
@@ -136,6 +139,8 @@ def evaluate_run(
     recipe = load_data_recipe(folder, overrides)
     transformers_logging.disable_progress_bar()
     vae = TextVAE.from_pretrained(folder)
+    if fitted := vae.wanted_prior(prior):
+        vae.model.prior = fitted
     corpus = load_corpus(recipe.data)
     train = check_split(folder, corpus.splits, split, overrides)
     # Before the long part, so that a mistake is told at once.

@@ -200,6 +200,24 @@ class TextVAE:
                 raise ValueError(f"cannot load {self._fitted_prior}: {one_line(error, 200)}") from None
         return self._fitted_prior
 
+    def wanted_prior(self, prior: str) -> FittedPrior | None:
+        """What was asked for: the fitted prior, or None for the model's own.
+
+        Args:
+            prior: model or fitted.
+
+        Raises:
+            ValueError: another word, or there is no fitted prior.
+            ImportError: it needs a package that is not installed.
+        """
+        if prior not in ("model", "fitted"):
+            raise ValueError(f"prior: {prior!r} is not known; known: fitted, model")
+        if prior == "model":
+            return None
+        if self.fitted_prior is None:
+            raise ValueError("prior: this model has no fitted prior; run `textvae fit-prior RUN` first")
+        return self.fitted_prior
+
     @property
     def on_sphere(self) -> bool:
         """Whether latent vectors have length 1."""
@@ -347,15 +365,12 @@ class TextVAE:
         """
         if n < 1:
             raise ValueError(f"n: {n} is too few; ask for at least 1 sample")
-        if prior not in ("model", "fitted"):
-            raise ValueError(f"prior: {prior!r} is not known; known: fitted, model")
-        if prior == "fitted" and self.fitted_prior is None:
-            raise ValueError("prior: this model has no fitted prior; run `textvae fit-prior RUN` first")
+        fitted = self.wanted_prior(prior)
         if self.on_sphere and z_scale != 1:
             raise ValueError(f"z_scale: {z_scale} is not allowed; this model's latent vectors all have length 1")
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            draw = self.fitted_prior.sample if prior == "fitted" else self.model.sample_prior
+            draw = fitted.sample if fitted else self.model.sample_prior
             z = draw(n, generator).cpu() * z_scale
         if not self.latent_size:  # without z only the words differ
             generation = {"do_sample": True} | generation
