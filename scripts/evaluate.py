@@ -13,5 +13,8 @@ if __name__ == "__main__":
     parser.add_argument("--split", default="validation")
     parser.add_argument("--samples", type=int, default=500)
     args = parser.parse_args()
-    metrics, _, _ = evaluate_run(args.run, args.split, args.samples, args.overrides)
+    try:
+        metrics, _, _ = evaluate_run(args.run, args.split, args.samples, args.overrides)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
     print(json.dumps(metrics, indent=2, ensure_ascii=False))

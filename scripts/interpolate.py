@@ -12,6 +12,8 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=7)
     parser.add_argument("--method", choices=("slerp", "lerp"), default="slerp")
     args = parser.parse_args()
-    vae = TextVAE.from_pretrained(args.run)
-    print(f"from: {args.a}\nto:   {args.b}\n")
-    print(*vae.interpolate(args.a, args.b, args.steps, args.method), sep="\n")
+    try:
+        path = TextVAE.from_pretrained(args.run).interpolate(args.a, args.b, args.steps, args.method)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
+    print(f"from: {args.a}\nto:   {args.b}\n", *path, sep="\n")

@@ -42,6 +42,7 @@ COLUMNS = (
     ("refined_nll", "{:.2f}"),
     ("refined_iw_nll", "{:.2f}"),
     ("rate", "{:.2f}"),
+    ("refined_rate", "{:.2f}"),
     ("mutual_information", "{:.2f}"),
     ("mutual_information_cap", "{:.2f}"),
     ("active_units", "{}"),
@@ -266,6 +267,8 @@ class Trial:
             return True
         figures = runs.figures(self.folder, self.measured)
         as_asked = figures.get("iw_samples") == self._samples and figures.get("refine_steps") == REFINE
+        if self.fitting:
+            as_asked &= figures.get("prior") == f"fitted mixture of {ROWS[self.name].components}"
         return as_asked and (not self._has_gap or figures.get("gap_iw_nll") is not None)
 
     @property
@@ -318,7 +321,9 @@ def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
         "fast": trial.fast,
         "commands": trial.commands(),
     }
-    file.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft = file.with_name(f"{file.name}.draft")  # what is there comes from days of training
+    draft.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(file)
     return known
 
 
@@ -334,12 +339,12 @@ def report(results: list[dict[str, Any]]) -> str:
         f"{REFINE} gradient steps for each sentence (semi-amortised): nll and iw_nll with refined posteriors, "
         "reconstructions from refined vectors; empty where a row was measured before that was. The gap is to the "
         "language model of the same section and seed, below 0 where the VAE is better; it has the dropout and the "
-        "weight decay of the VAEs but higher_rate, since no other dropout or word dropout was better by more than 0.1 "
-        "on validation ([lab log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, "
-        "the log of the number of sentences. Minutes are those of training. "
+        "weight decay of the VAEs but higher_rate and the autoencoders, since no other dropout or word dropout was "
+        "better by more than 0.1 on validation ([lab log](experiments.md)). The mutual information is an estimate that "
+        "cannot exceed its cap, the log of the number of sentences. Minutes are those of training. "
         f"`runs/table/{CORPUS}` is what the script makes of --data for the comparison. Rows whose objective puts no "
-        "weight on the rate (InfoVAE, autoencoders) have no likelihood to speak of: nothing keeps their posteriors "
-        "from shrinking to points.",
+        "weight on the rate (InfoVAE, autoencoders; the adversarial ones and the denoising one hold q(z) alone against "
+        "the prior) have no likelihood to speak of: nothing keeps their posteriors from shrinking to points.",
     ]
     some = "a fixed thousand of the test split."
     sections = (
@@ -363,7 +368,7 @@ def order_kept(results: list[dict[str, Any]]) -> str:
     def means(short: bool) -> dict[str, float]:
         found: dict[str, list[float]] = {}
         for entry in results:
-            if entry["row"] in COMPARISON and entry["fast"] == short:
+            if entry["row"] in COMPARISON and entry["fast"] == short and entry["iw_nll"] is not None:
                 found.setdefault(entry["row"], []).append(entry["iw_nll"])
         return {row: statistics.mean(seeds) for row, seeds in found.items()}
 
@@ -371,6 +376,8 @@ def order_kept(results: list[dict[str, Any]]) -> str:
     pairs = [pair for pair in itertools.permutations(full.keys() & fast.keys(), 2) if full[pair[0]] + 1 < full[pair[1]]]
     turned = sorted(f"{better} and {worse}" for better, worse in pairs if fast[better] >= fast[worse])
     kept = f" Of {len(pairs)} pairs of rows more than a nat apart above, {len(pairs) - len(turned)} keep their order"
+    if not pairs:
+        return ""
     return kept + (f"; not {', '.join(turned)}." if turned else ".")
 
 

@@ -13,5 +13,8 @@ if __name__ == "__main__":
     parser.add_argument("--overwrite", action="store_true")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run = train(load_recipe(args.config, args.overrides), args.resume, args.overwrite)
+    try:
+        run = train(load_recipe(args.config, args.overrides), args.resume, args.overwrite)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
     print(*(f"{key}: {value}" for key, value in run.metrics.items()), f"run: {run.folder}", sep="\n")

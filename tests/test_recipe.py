@@ -382,6 +382,7 @@ def test_a_key_below_a_number():
         (["training.num_train_epochs=2"], {"max_steps": 5}, {"num_train_epochs": 2.0, "max_steps": -1}),
         (["training.max_steps=5"], {"num_train_epochs": 2}, {"max_steps": 5}),
         ([], {"num_train_epochs": 2, "max_steps": -1}, {"num_train_epochs": 2.0, "max_steps": -1}),
+        (["training.stages=[{max_steps: 7}]"], {"max_steps": 5}, {"stages": [{"max_steps": 7}]}),
     ],
 )
 def test_steps_or_epochs(overrides, training, expected):

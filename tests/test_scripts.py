@@ -63,15 +63,23 @@ def test_evaluate(script, trained, corpus_file):
     assert other["sentences"] == trained.metrics["sentences"]
 
 
-def test_train(script, corpus_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["sample.py", "interpolate.py", "evaluate.py"])
+def test_a_run_that_is_none(script, tmp_path, capsys, name):
+    with pytest.raises(SystemExit, match="2"):
+        script(name, tmp_path / "nothing", *(["a", "b"] if name == "interpolate.py" else []))
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+
+
+def test_train(script, corpus_file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
     arguments = ["tiny.yaml", f"data.source={corpus_file}", "training.max_steps=2", "output_dir=here"]
     printed = script("train.py", *arguments)
     assert printed.splitlines()[-1] == "run: here"
     assert json.loads((tmp_path / "here" / "metrics.json").read_text())["sentences"] == 14
-    with pytest.raises(ValueError, match="holds a run"):
+    with pytest.raises(SystemExit, match="2"):
         script("train.py", *arguments)
+    assert re.fullmatch("error: .* holds a run; .*\n", capsys.readouterr().err)
     script("train.py", *arguments, "--overwrite")
     script("train.py", *arguments, "--resume")
 
@@ -277,8 +285,13 @@ def test_a_row_that_is_measured_under_a_fitted_prior(runs, reproduce, texts, tmp
     assert [command.split()[1] for command in entry["commands"]] == ["train", "fit-prior", "evaluate"]
     assert "--components 3" in entry["commands"][1]
     found = json.loads((tmp_path / "out" / "free_bits-0-fast" / "metrics-test-fitted-prior.json").read_text())
-    assert found["prior"] == "fitted mixture"
+    assert found["prior"] == "fitted mixture of 3"
     assert entry["iw_nll"] == found["iw_nll"]
+    # Another number of components is another row.
+    monkeypatch.setitem(reproduce.ROWS, "free_bits", dataclasses.replace(row, components=2))
+    monkeypatch.setattr(sys, "argv", ["reproduce_ptb.py", *map(str, arguments), "--rows", "free_bits"])
+    reproduce.main()
+    assert [command[0] for command in runs.asked[3:]] == ["fit-prior", "evaluate"]
 
 
 def test_seeds_have_a_mean_and_what_fails_does_not_end_the_table(reproduce, runs, tmp_path, monkeypatch, capsys):
@@ -317,8 +330,9 @@ def test_the_fast_table_tells_what_changes_places(reproduce):
     # Of several seeds the mean counts.
     told = reproduce.order_kept(full + rows(True, beta=112.0, vmf=111.0) + rows(True, vmf=115.0))
     assert told == " Of 1 pairs of rows more than a nat apart above, 1 keep their order."
-    told = reproduce.order_kept(full + rows(True, none=110.0, lm=111.0, best=3.0))
-    assert told == " Of 0 pairs of rows more than a nat apart above, 0 keep their order."
+    assert reproduce.order_kept(full + rows(True, none=110.0, lm=111.0, best=3.0)) == ""
+    # A posterior that has shrunk to points may have no bound.
+    assert reproduce.order_kept(full + rows(True, infovae=None, lm=111.0)) == ""
 
 
 def test_the_thousand_sentences_are_always_the_same(reproduce, tmp_path):

@@ -1,6 +1,5 @@
 """What commands share; the rest of it is tested through them."""
 
-import contextlib
 import io
 import logging
 
@@ -85,21 +84,6 @@ def test_metrics_as_a_table(capsys):
 )
 def test_decoding(pairs, named, expected):
     assert common.decoding(pairs, **named) == expected
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "file.txt"
-    file.write_text("before")
-    (tmp_path / "link.txt").symlink_to(file)
-    with contextlib.suppress(RuntimeError), common.whole_file(tmp_path / "link.txt") as draft:
-        draft.write_text("half")
-        raise RuntimeError
-    assert file.read_text() == "before"
-    with common.whole_file(tmp_path / "link.txt") as draft:
-        draft.write_text("after")
-    assert file.read_text() == "after"
-    assert (tmp_path / "link.txt").is_symlink()
-    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize(("chosen", "encoding"), [(None, "utf-8"), ("cp1252", "cp1252")])

@@ -159,6 +159,14 @@ def test_a_curve_of_a_single_sample(textvae, run):
     [
         (["model.latent.posterior=deterministic"], ["--against", "LM"], "--against: a deterministic posterior has no"),
         (["model.latent.size=0"], ["--refine", "2"], "--refine: this run is a plain language model"),
+        (["model.latent.size=0"], ["--curve"], "--curve: a plain language model has no bound, so there is no curve"),
+        (["model.latent.posterior=deterministic"], ["--curve"], "--curve: a deterministic posterior has no density"),
+        (["model.latent.size=0"], ["--prior", "fitted"], "prior: a plain language model has no latent vectors"),
+        (
+            ["model.latent.posterior=vmf", "model.latent.prior=uniform"],
+            ["--prior", "fitted"],
+            "prior: nothing can be fitted on the unit sphere",
+        ),
     ],
 )
 def test_what_a_run_cannot_be_asked_is_told_first(

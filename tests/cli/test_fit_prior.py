@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import yaml
+from safetensors import SafetensorError
 
 from textvae import TextVAE, evaluate_run, registry
 from textvae.evaluation.run import Extras
@@ -35,13 +36,47 @@ def test_evaluation_under_it(textvae, run):
     own = textvae("evaluate", run, "--split", "train", "--samples", 9, "--json").json
     textvae("fit-prior", run, "--components", 5)
     fitted = textvae("evaluate", run, "--split", "train", "--samples", 9, "--prior", "fitted", "--json").json
-    assert (own["prior"], fitted["prior"]) == ("standard", "fitted mixture")
-    assert fitted["distortion"] == own["distortion"]
+    assert (own["prior"], fitted["prior"]) == ("standard", "fitted mixture of 5")
+    assert fitted["distortion"] == pytest.approx(own["distortion"], rel=1e-3)
     assert fitted["rate"] < own["rate"] - 0.1
     assert fitted["iw_nll"] < own["iw_nll"] - 0.1
     assert fitted["rate_per_dimension"] is None
     for name, numbers in (("metrics-train", own), ("metrics-train-fitted-prior", fitted)):
         assert json.loads((run / f"{name}.json").read_text()) == numbers
+    textvae("fit-prior", run, "--components", 4)
+    assert (run / "metrics-train.json").is_file()
+    assert not (run / "metrics-train-fitted-prior.json").exists()  # of the one before
+
+
+def test_vectors_of_other_texts_have_noise_of_their_own(textvae, run, monkeypatch):
+    """With that of the training vectors, a prior with many components would seem to fit a collapsed posterior."""
+    drawn = []
+    encode = TextVAE.encode
+
+    def draw(self, *arguments, **options):
+        drawn.append(options["seed"])
+        return encode(self, *arguments, **options)
+
+    monkeypatch.setattr(TextVAE, "encode", draw)
+    textvae("fit-prior", run, "--components", 5, "--seed", 3)
+    assert len(set(drawn)) == 2
+    assert not {0, 1, 2, 3} & set(drawn)  # those of the evaluation, and the one that was given
+
+
+def test_nothing_is_fitted_to_other_texts(textvae, run, tmp_path):
+    (tmp_path / "other.txt").write_text("the cat sees something\n" * 40)
+    result = textvae("fit-prior", run, f"data.source={tmp_path / 'other.txt'}", "--components", 5)
+    assert (result.code, "its training texts are not those of when it was trained" in result.err) == (2, True)
+    assert not (run / FITTED).exists()
+
+
+def test_a_folder_that_cannot_be_written(textvae, run, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("textvae.latent.fitted.save_file", full)
+    result = textvae("fit-prior", run, "--components", 5)
+    assert (result.code, result.err) == (2, f"error: {run / FITTED}: No space left on device\n")
 
 
 def test_a_fitted_prior_that_is_the_model_s_own(run):
@@ -55,6 +90,7 @@ def test_a_fitted_prior_that_is_the_model_s_own(run):
     assert fitted["rate"] == pytest.approx(own["rate"], abs=6 * own["sentences"] ** -0.5)
     assert fitted["self_bleu"] == own["self_bleu"]
     assert same.sample(3, seed=0) == vae.sample(3, seed=0)
+    assert same.model.state_dict().keys() == vae.model.state_dict().keys()
     assert fitted["refined_iw_nll"] == pytest.approx(own["refined_iw_nll"], abs=0.2)
 
 
@@ -107,6 +143,7 @@ def test_a_run_does_without_a_fitted_prior_that_cannot_be_read(textvae, run, mon
         ),
         (["evaluate", "RUN", "--prior", "fited"], "prior: 'fited' is not known; known: fitted, model"),
         (["fit-prior", "RUN", "--kind", "gmm"], "kind: 'gmm' is not known; known: flow, mixture"),
+        (["fit-prior", "RUN", "--kind", "flow", "--components", "5"], "components: a flow has none"),
         (["fit-prior", "RUN", "--components", "9999"], "components: 9999 is not allowed with"),
     ],
     ids=str,

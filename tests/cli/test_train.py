@@ -177,6 +177,17 @@ def test_interrupted(textvae, recipe, tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "tiny" / "config.json").is_file()
 
 
+def test_interrupted_before_there_is_anything_to_go_on_from(textvae, recipe, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("textvae.training.run.load_corpus", stop)
+    result = textvae("train", recipe, *SHORT)
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "stopped before the first checkpoint: there is nothing to go on from"
+    assert not (tmp_path / "runs").exists()
+
+
 def test_divergence(textvae, recipe):
     result = textvae("train", recipe, *SHORT, "training.learning_rate=1e30", "training.max_grad_norm=0")
     assert result.code == 2

@@ -156,11 +156,22 @@ def test_csv(tmp_path, content, expected):
         ('text,n\n"a\n\nb",1\nc\n', ", line 5: 1 fields where the header has 2"),
         ('text,n\na,1\n"b,2\nc,3\n', ", line 3: broken csv in the row that starts here: unexpected end of data"),
         ('text\n"a"b\n', ", line 2: broken csv in the row that starts here: ',' expected after '\"'"),
-        (b"text\na\n\xe9\n", ", line 3: not UTF-8 (byte 0xe9 at column 1); convert the file, for instance with iconv"),
+        (b"text\na\n\xe9\n", ", line 3: not UTF-8 (byte 0xe9 at column 1); convert the file, with iconv"),
     ],
 )
 def test_broken_csv(tmp_path, content, expected):
     assert error(write(tmp_path / "a.csv", content)).startswith(expected)
+
+
+def test_quotes_in_tsv(tmp_path):
+    """A text of several lines may stand in quotes; one that begins with a quote does not swallow other rows."""
+    path = write(tmp_path / "a.tsv", 'text\tn\n"one\ntwo"\t1\n"""I am here."\t0\n')
+    assert texts(path) == ["one\ntwo", '"I am here.']
+    path = write(tmp_path / "b.tsv", 'text\tn\nx\t1\n"I am here.\t1\na row in between\t0\nYou are there."\t1\n')
+    assert error(path).startswith(', line 3: a field that goes on over lines and tabs, since it begins with "; a text ')
+    path = write(tmp_path / "c.tsv", 'text\tn\n"Great" film\t1\n')
+    assert error(path).startswith(", line 2: broken tsv in the row that starts here: ")
+    assert error(path).endswith('own doubled: """Yes,"" she said."')
 
 
 def test_a_field_longer_than_the_default_limit_of_csv(tmp_path):
@@ -269,9 +280,12 @@ def test_units_of_plain_text(tmp_path, content, line, paragraph, document):
     [
         (
             b"a\nb\ncaf\xe9\n",
-            ", line 3: not UTF-8 (byte 0xe9 at column 4); convert the file, for instance with iconv -f",
+            ", line 3: not UTF-8 (byte 0xe9 at column 4); convert the file, with iconv -f ENCODING (GB18030 for",
         ),
-        ("a".encode("utf-16"), ", line 1: not UTF-8 (byte 0xff at column 1)"),
+        (
+            "a".encode("utf-16"),
+            ", line 1: not UTF-8 (byte 0xff at column 1); convert the file, with iconv -f UTF-16 -t UTF-8",
+        ),
         (b"\x7fELF\x01\n\x00\x00", ", line 2: a zero byte, so this is no UTF-8 text"),
     ],
 )

@@ -18,6 +18,7 @@ from textvae.tokenization import TokenizerConfig, make_tokenizer
 # As design and documentation list them.
 DOCUMENTED = [
     "split",
+    "prior",
     "sentences",
     "tokens",
     "nll",
@@ -51,6 +52,7 @@ DOCUMENTED = [
     "bleu_signature",
 ]
 LATENT = [
+    "prior",
     "rate",
     "iw_samples",
     "mutual_information",

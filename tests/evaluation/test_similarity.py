@@ -72,10 +72,19 @@ def test_what_mauve_is_given(encoder, texts, monkeypatch):
         return SimpleNamespace(mauve=torch.tensor(0.25))
 
     monkeypatch.setitem(sys.modules, "mauve", SimpleNamespace(compute_mauve=compute_mauve))
-    assert mauve(texts[:9], texts[9:20], encoder, seed=3) == 0.25
+    assert mauve(texts[:9], lambda: texts[9:20], encoder, seed=3) == 0.25
     assert (asked["seed"], asked["verbose"]) == (3, False)
     for name, part in (("p_features", texts[:9]), ("q_features", texts[9:20])):
         torch.testing.assert_close(torch.from_numpy(asked[name]), sentence_features(part, encoder))
+
+
+def test_nothing_is_sampled_before_all_is_there(texts, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "mauve", SimpleNamespace(compute_mauve=None))
+    with pytest.raises(ValueError, match="--mauve: cannot load"):
+        mauve(texts[:9], lambda: 1 / 0, str(tmp_path))
+    monkeypatch.setitem(sys.modules, "mauve", None)
+    with pytest.raises(ImportError, match="--mauve needs mauve-text"):
+        mauve(texts[:9], lambda: 1 / 0, str(tmp_path))
 
 
 def test_alike_and_unlike(encoder, texts):
@@ -83,6 +92,6 @@ def test_alike_and_unlike(encoder, texts):
     pytest.importorskip("mauve")
     shuffled = random.Random(0).sample(texts, len(texts))
     half = len(texts) // 2
-    alike = mauve(shuffled[:half], shuffled[half:], encoder)
-    unlike = mauve(shuffled[:half], shuffled[:1] * half, encoder)
+    alike = mauve(shuffled[:half], lambda: shuffled[half:], encoder)
+    unlike = mauve(shuffled[:half], lambda: shuffled[:1] * half, encoder)
     assert 0 <= unlike < 0.5 < alike <= 1

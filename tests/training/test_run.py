@@ -358,6 +358,40 @@ def test_resume_for_longer(short, finished):
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best", "checkpoint-9"}
 
 
+OF_OLD_WEIGHTS = ("metrics.json", "metrics-test.json", "doctor.json", "fitted_prior.safetensors")
+
+
+@pytest.mark.parametrize("longer", [["training.max_steps=9"], []])
+def test_no_number_of_older_weights_stays(short, finished, longer):
+    """Not even where the run that goes on is broken off before its first step, or has the same recipe."""
+    for name in OF_OLD_WEIGHTS:
+        (finished / name).write_text("{}")
+    if longer:
+        with pytest.raises(RuntimeError):
+            short(*longer, resume=True, callbacks=[Break(7)])
+    else:  # as if it had been stopped in order
+        shutil.rmtree(finished / "checkpoints" / "checkpoint-6")
+        with pytest.raises(RuntimeError):
+            short(resume=True, callbacks=[Break(5)])
+    assert not any((finished / name).exists() for name in OF_OLD_WEIGHTS)
+
+
+def test_a_finished_run_that_goes_on_in_vain_keeps_its_numbers(short, finished):
+    for name in OF_OLD_WEIGHTS[1::2]:
+        (finished / name).write_text("{}")
+    short(resume=True)
+    assert all((finished / name).read_text() == "{}" for name in OF_OLD_WEIGHTS[1::2])
+
+
+def test_metrics_are_written_last(short, tmp_path, monkeypatch):
+    """A run that has them is a finished one."""
+    monkeypatch.setattr("textvae.training.run.report_page", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        short()
+    assert (tmp_path / "run" / "README.md").is_file()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
@@ -505,6 +539,7 @@ def test_plain_language_model(short):
     """The same code with a latent of size 0: trained, measured, sampled, written up."""
     run = short("model.latent.size=0")
     undefined = {"rate", "mutual_information", "mutual_information_cap", "active_units", "iw_samples"} | {
+        "prior",
         "mutual_information_sentences",
         "marginal_kl",
         "mu_variance_per_dimension",

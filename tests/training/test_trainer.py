@@ -192,6 +192,16 @@ def test_half_of_a_rotary_latent_is_told(make_trainer, caplog, pooling, inject, 
     assert (told or "") in caplog.text
 
 
+def test_where_rotary_pooling_tells_less(make_trainer, caplog, tokenizer):
+    make_trainer(pooling="rotary", inject=("rotary",), data=DataConfig(noise={"swap": 0.1}))
+    make_trainer(data=DataConfig(noise={"shuffle": 2}))
+    assert "rotary" not in caplog.text
+    make_trainer(pooling="rotary", inject=("rotary",), data=DataConfig(noise={"shuffle": 2}))
+    assert "rotary tells less where data.noise drops or moves words" in caplog.text
+    make_trainer(pooling="rotary", inject=("rotary",), encoder_tokenizer=tokenizer)
+    assert "rotary pooling counts the tokens of the encoder, which are not those of the decoder" in caplog.text
+
+
 def test_augmented_texts_are_not_for_an_encoder_with_other_tokens(make_trainer, tokenizer):
     with pytest.raises(ValueError, match=r"data\.augment: not with an encoder that has a tokenizer of its own"):
         make_trainer(data=DataConfig(augment={"splice": 0.1}), encoder_tokenizer=tokenizer)

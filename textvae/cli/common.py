@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Annotated, Any
@@ -167,13 +164,3 @@ def check_target(path: Path, source: str) -> None:
         raise ValueError(f"OUT: {path} is a folder; wanted a file")
     if path.exists() and Path(source).exists() and path.samefile(source):
         raise ValueError(f"OUT: {path} is IN as well, which would be lost; give another name")
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write a file that is to be there whole or as it was before."""
-    place = path.resolve()
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        draft = Path(scratch) / place.name
-        yield draft
-        os.replace(draft, place)

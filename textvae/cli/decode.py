@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from textvae.cli.common import Decoding, Json, RunFolder, Seed, check_target, decoding, load, print_json, whole_file
+from textvae.cli.common import Decoding, Json, RunFolder, Seed, check_target, decoding, load, print_json
+from textvae.writing import whole_file
 
 
 def run(

@@ -41,6 +41,8 @@ def run(
     check_suffix(Path(target))
     check_target(Path(target), source)
     if source == "-":
+        if unit:
+            raise ValueError(f"--unit {unit}: a line of stdin is a text; give a file")
         rows = lines_of_stdin()
     else:
         path = Path(source)

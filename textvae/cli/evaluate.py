@@ -57,7 +57,7 @@ def run(
         )
     found = []
     if nearest and train:
-        texts = vae.sample(nearest, seed=0)
+        texts = vae.sample(nearest, seed=0, prior=prior)
         lines = nearest_lines(texts, text_batches(train), is_chinese(texts))
         found = [
             {"sample": text, "nearest": line, "overlap": overlap}

@@ -25,13 +25,17 @@ def run(
     recipe = load_recipe(config, overrides)
     from textvae.cli.doctor import diagnosis_lines
     from textvae.cli.progress import Bars
+    from textvae.training.folder import begun
     from textvae.training.run import train
 
     with Bars() as bars:
         try:
             result = train(recipe, resume, overwrite, [bars], bars.stage)
         except KeyboardInterrupt:
-            bars.console.print("stopped; the same command with --resume goes on from the last checkpoint")
+            if begun(recipe.output_dir):
+                bars.console.print("stopped; the same command with --resume goes on from the last checkpoint")
+            else:
+                bars.console.print("stopped before the first checkpoint: there is nothing to go on from")
             raise
     if json:
         print_json(result.metrics)

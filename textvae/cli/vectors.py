@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textvae.cli.common import whole_file
+from textvae.writing import whole_file
 
 SUFFIXES = (".parquet", ".jsonl", ".safetensors", ".npy")
 

@@ -15,6 +15,7 @@ from textvae.validation import one_line, suggest
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 CHUNK = 1 << 20
+QUOTES = 'a text that begins with " has to stand in quotes as a whole, its own doubled: """Yes,"" she said."'
 # Of what these readers make of a file. A part of the key of all that is cached: raise it whenever that changes.
 VERSION = 2
 
@@ -144,12 +145,17 @@ def _read_csv(path: Path, delimiter: str) -> Iterator[Row]:
                 names = row or None
             elif row and len(row) != len(names):
                 raise _error(path, number, f"{len(row)} fields where the header has {len(names)}")
+            elif delimiter == "\t" and any("\t" in field and "\n" in field for field in row):
+                raise _error(
+                    path, number, f'a field that goes on over lines and tabs, since it begins with "; {QUOTES}'
+                )
             elif row:
                 yield number, dict(zip(names, row, strict=True))
             # Of the line on which the next row starts: a quoted field may hold line ends.
             number = reader.line_num + 1
     except csv.Error as error:
-        raise _error(path, number, f"broken {path.suffix[1:].lower()} in the row that starts here: {error}") from None
+        what = f"broken {path.suffix[1:].lower()} in the row that starts here: {error}; {QUOTES}"
+        raise _error(path, number, what) from None
 
 
 def _read_json_lines(path: Path) -> Iterator[Row]:
@@ -257,7 +263,10 @@ def _reason(error: Exception) -> str:
 
 
 def _not_utf8(path: Path, number: int, byte: int, column: int) -> ValueError:
-    hint = "convert the file, for instance with iconv -f latin1 -t utf-8"
+    with open(path, "rb") as file:
+        utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    known = "UTF-16" if utf16 else "ENCODING (GB18030 for Chinese, latin1 for western languages, for instance)"
+    hint = f"convert the file, with iconv -f {known} -t UTF-8"
     return _error(path, number, f"not UTF-8 (byte 0x{byte:02x} at column {column}); {hint}")
 
 

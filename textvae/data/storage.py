@@ -16,6 +16,8 @@ from datasets import Dataset
 from datasets.fingerprint import Hasher
 from datasets.utils import tqdm
 
+from textvae.writing import whole_file
+
 # A batch in memory: at most so many texts, or about so many characters.
 TEXTS, CHARACTERS = 10_000, 1 << 24
 
@@ -57,10 +59,8 @@ def remembered(key: object, what: str, compute: Callable[[], Any]) -> Any:
     file = place_of(key, what).with_suffix(".json")
     if not file.is_file():
         value = json.dumps(compute())
-        with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
-            draft = Path(scratch) / file.name
+        with whole_file(file) as draft:
             draft.write_text(value)
-            os.replace(draft, file)
     return json.loads(file.read_text())
 
 

@@ -23,6 +23,7 @@ from textvae.inference.decoding import decode_rows
 from textvae.inference.text_vae import BATCH, TextVAE
 from textvae.latent.fitted import FittedPrior
 from textvae.tokenization import decode
+from textvae.writing import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -159,9 +160,10 @@ def evaluate_split(
 
 
 def _name_of_prior(model) -> str:
-    if isinstance(model.prior, FittedPrior):
-        return f"fitted {model.prior.config['kind']}"
-    return model.config.latent["prior"]["kind"]
+    fitted = isinstance(model.prior, FittedPrior)
+    config = model.prior.config if fitted else model.config.latent["prior"]
+    components = f" of {config['components']}" if "components" in config else ""
+    return f"{'fitted ' if fitted else ''}{config['kind']}{components}"
 
 
 def come_back(tokenizer, texts: list[str], ids: list[list[int]]) -> bool:
@@ -271,4 +273,6 @@ def in_words(value: Any) -> str:
 
 def write_json(path: Path, metrics: dict[str, Any]) -> None:
     """Writes a metrics file: one flat JSON object, numbers as they are."""
-    path.write_text(json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")

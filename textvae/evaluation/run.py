@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +27,13 @@ from textvae.evaluation.report import defined, evaluate_split, tokenizer_for_ble
 from textvae.evaluation.similarity import mauve
 from textvae.evaluation.text import is_chinese
 from textvae.inference.text_vae import TextVAE
+from textvae.latent.fitted import FittedPrior
 from textvae.recipe import Recipe, make_recipe, read_sections
 from textvae.validation import one_line, suggest
 
 logger = logging.getLogger(__name__)
 
+CHANGED = "the run's own training texts have changed, so copies of them are not noticed"
 SPLITS = "splits.json"  # of a run folder: the fingerprints of the texts that it was trained and validated on
 
 
@@ -139,8 +142,7 @@ def evaluate_run(
     recipe = load_data_recipe(folder, overrides)
     transformers_logging.disable_progress_bar()
     vae = TextVAE.from_pretrained(folder)
-    if fitted := vae.wanted_prior(prior):
-        vae.model.prior = fitted
+    fitted = vae.wanted_prior(prior)
     corpus = load_corpus(recipe.data)
     train = check_split(folder, corpus.splits, split, overrides)
     # Before the long part, so that a mistake is told at once.
@@ -152,28 +154,44 @@ def evaluate_run(
     train_texts = train and text_batches(train)
     texts = encoded["text"][:]
     units = common_units(vae, encoded, lm) if lm else None
-    # First of all, since a missing package or encoder shows only here.
-    similarity = extras.mauve and mauve(texts, vae.sample(len(texts), seed=0, allow_unknown=True), extras.mauve)
-    evaluation = evaluate_split(
-        vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress, curve=extras.curve
-    )
-    metrics = evaluation.metrics
-    if lm:
-        metrics |= {"against": str(extras.against), **gap(units, evaluation, encoded, lm, bf16)}
-    if extras.perplexities:
-        found, own = perplexities(vae, train["text"][:], encoded, extras.lm_steps, bf16=bf16, progress=progress)
-        metrics |= found
-        lm = lm or own
-    if extras.paths:
-        tokenize = tokenizer_for_bleu(vae, is_chinese(texts[:100]))
-        metrics |= interpolation_quality(vae, texts, extras.paths, tokenize, lm, bf16=bf16)
-    if extras.probes:
-        metrics |= _probes(vae, evaluation.bound.mu, corpus.splits["train"], corpus.splits[split])
-    if extras.mauve:
-        metrics |= {"mauve": similarity, "mauve_features": extras.mauve}
-    if extras.refine:
-        metrics |= refined_metrics(vae, encoded, evaluation.bound.mu, extras.refine, samples, bf16, progress)
+    with _under(vae.model, fitted):
+        # First of all, since a missing package or encoder shows only here.
+        similarity = extras.mauve and mauve(
+            texts, lambda: vae.sample(len(texts), seed=0, allow_unknown=True), extras.mauve
+        )
+        evaluation = evaluate_split(
+            vae, encoded, split, samples, train_texts=train_texts, bf16=bf16, progress=progress, curve=extras.curve
+        )
+        metrics = evaluation.metrics
+        if lm:
+            metrics |= {"against": str(extras.against), **gap(units, evaluation, encoded, lm, bf16)}
+        if extras.perplexities:
+            found, own = perplexities(vae, train["text"][:], encoded, extras.lm_steps, bf16=bf16, progress=progress)
+            metrics |= found
+            lm = lm or own
+        if extras.paths:
+            tokenize = tokenizer_for_bleu(vae, is_chinese(texts[:100]))
+            metrics |= interpolation_quality(vae, texts, extras.paths, tokenize, lm, bf16=bf16)
+        if extras.probes:
+            metrics |= _probes(vae, evaluation.bound.mu, corpus.splits["train"], corpus.splits[split])
+        if extras.mauve:
+            metrics |= {"mauve": similarity, "mauve_features": extras.mauve}
+        if extras.refine:
+            metrics |= refined_metrics(vae, encoded, evaluation.bound.mu, extras.refine, samples, bf16, progress)
     return defined(metrics), vae, train
+
+
+@contextlib.contextmanager
+def _under(model, fitted: FittedPrior | None) -> Iterator[None]:
+    """The fitted prior, if any, in place of the model's own."""
+    own = model.prior if fitted else None
+    try:
+        if fitted:
+            model.prior = fitted
+        yield
+    finally:
+        if fitted:
+            model.prior = own
 
 
 def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetDict, split: str) -> None:
@@ -190,6 +208,9 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
         if "label" not in splits["train"].column_names:
             raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
         check_labels(*([x for x in part["label"][:] if x is not None] for part in (splits["train"], splits[split])))
+    if extras.curve and not (vae.latent_size and vae.model.posterior.has_density):
+        what = f"a {posterior} posterior has no density" if vae.latent_size else "a plain language model has no bound"
+        raise ValueError(f"--curve: {what}, so there is no curve")
     if extras.paths and len(splits[split]) < 2:
         raise ValueError(f"--paths: a path joins 2 texts; {split} has 1")
     if extras.perplexities and train is None:
@@ -255,6 +276,8 @@ def check_split(folder: Path, splits: DatasetDict, split: str, overrides: list[s
                 "from it some of them may have been trained on",
                 split,
             )
+        if not train_is_known:
+            logger.warning(CHANGED)
         return splits["train"] if train_is_known else None
     if known and train_is_known:  # its own corpus, which has moved
         return splits["train"]
@@ -264,7 +287,7 @@ def check_split(folder: Path, splits: DatasetDict, split: str, overrides: list[s
         logger.warning("the run's own training texts cannot be read, so copies of them are not noticed: %s", error)
         return None
     if known and known.get("train") != fingerprint(train):
-        logger.warning("the run's own training texts have changed, so copies of them are not noticed")
+        logger.warning(CHANGED)
         return None
     wanted, seen = set(splits[split]["text"][:]), set()
     for texts in text_batches(train):

@@ -5,6 +5,8 @@ Shapes: N texts, B texts of a batch, T tokens, H features.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,11 +15,12 @@ from textvae.validation import one_line
 BATCH = 64
 
 
-def mauve(texts: list[str], samples: list[str], encoder: str, seed: int = 0) -> float:
+def mauve(texts: list[str], samples: Callable[[], list[str]], encoder: str, seed: int = 0) -> float:
     """MAUVE of samples against texts.
 
     Args:
-        texts, samples: best of about the same number, a thousand or more.
+        texts: best a thousand or more.
+        samples: gives about as many; called once the encoder is known to be there.
         encoder: a transformers model with a tokenizer, by name or folder.
         seed: of the clustering.
 
@@ -34,7 +37,7 @@ def mauve(texts: list[str], samples: list[str], encoder: str, seed: int = 0) -> 
         from mauve import compute_mauve
     except ImportError:
         raise ImportError("--mauve needs mauve-text, which is GPL-3: pip install 'textvae[mauve]'") from None
-    features = [sentence_features(part, encoder).numpy() for part in (texts, samples)]
+    features = [sentence_features(part(), encoder).numpy() for part in (lambda: texts, samples)]
     return float(compute_mauve(p_features=features[0], q_features=features[1], seed=seed, verbose=False).mauve)
 
 

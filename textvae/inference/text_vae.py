@@ -214,6 +214,10 @@ class TextVAE:
             raise ValueError(f"prior: {prior!r} is not known; known: fitted, model")
         if prior == "model":
             return None
+        if not self.latent_size:
+            raise ValueError("prior: a plain language model has no latent vectors, and no prior of them")
+        if self.on_sphere:
+            raise ValueError("prior: nothing can be fitted on the unit sphere; train with model.latent.prior=vamp")
         if self.fitted_prior is None:
             raise ValueError("prior: this model has no fitted prior; run `textvae fit-prior RUN` first")
         return self.fitted_prior
@@ -368,6 +372,8 @@ class TextVAE:
         fitted = self.wanted_prior(prior)
         if self.on_sphere and z_scale != 1:
             raise ValueError(f"z_scale: {z_scale} is not allowed; this model's latent vectors all have length 1")
+        if not self.latent_size and z_scale != 1:
+            raise ValueError(f"z_scale: {z_scale} is not allowed; a plain language model has no latent vectors")
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         with torch.no_grad():
             draw = fitted.sample if fitted else self.model.sample_prior

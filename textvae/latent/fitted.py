@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from textvae import registry
 from textvae.latent.mixture import MixturePrior
+from textvae.writing import whole_file
 
 FITTED = "fitted_prior.safetensors"
+COMPONENTS = 50  # of a mixture
 # More vectors than these are thinned out: the fit gains little from them.
 MOST_VECTORS = 100_000
 # Of EM: rounds at most, the gain in nats a vector that is worth another, and the least variance of a component, where
@@ -53,7 +55,8 @@ class FittedPrior(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Writes it into a run folder, beside the model."""
-        save_file(self.state_dict(), Path(folder) / FITTED, metadata={"prior": json.dumps(self.config)})
+        with whole_file(Path(folder) / FITTED) as draft:
+            save_file(self.state_dict(), draft, metadata={"prior": json.dumps(self.config)})
 
     @classmethod
     def load(cls, file: str | Path) -> FittedPrior:
@@ -65,13 +68,36 @@ class FittedPrior(nn.Module):
         return fitted.eval()
 
 
-def fit_prior(z: Tensor, kind: Literal["mixture", "flow"] = "mixture", components: int = 50, seed: int = 0):
+def check_fit(count: int, kind: str, components: int | None) -> None:
+    """Refuses a prior that cannot be fitted.
+
+    Args:
+        count: N, the number of vectors.
+        kind, components: as for `fit_prior`.
+
+    Raises:
+        ValueError: an unknown kind, or fewer vectors than components.
+        ImportError: a flow, and zuko is not installed.
+    """
+    if kind not in ("mixture", "flow"):
+        raise ValueError(f"kind: {kind!r} is not known; known: flow, mixture")
+    if kind == "flow" and components is not None:
+        raise ValueError("components: a flow has none; leave it out, or choose kind mixture")
+    if kind == "mixture" and not 1 <= (wanted := COMPONENTS if components is None else components) <= count:
+        raise ValueError(f"components: {wanted} is not allowed with {count} vectors; from 1 to that number")
+    if count < 2:
+        raise ValueError(f"{count} latent vectors are too few to fit a prior to")
+    if kind == "flow":
+        registry.build("prior", registry.resolve("prior", "flow", "prior"), 2)
+
+
+def fit_prior(z: Tensor, kind: Literal["mixture", "flow"] = "mixture", components: int | None = None, seed: int = 0):
     """The prior under which latent vectors are most likely.
 
     Args:
         z: (N,D), one draw from the posterior of each training text.
         kind: mixture (of Gaussians, by expectation maximisation) or flow (splines, by gradient descent).
-        components: K of the mixture.
+        components: K of the mixture; 50 when None.
         seed: of all that is random.
 
     Returns:
@@ -79,18 +105,15 @@ def fit_prior(z: Tensor, kind: Literal["mixture", "flow"] = "mixture", component
 
     Raises:
         ValueError: an unknown kind, or fewer vectors than components.
+        ImportError: a flow, and zuko is not installed.
 
     Source: Ghosh et al. 2020, arXiv 1903.12436, section 4 (a density fitted after training, there a mixture of
     Gaussians); EM: Dempster et al. 1977.
     """
-    if kind not in ("mixture", "flow"):
-        raise ValueError(f"kind: {kind!r} is not known; known: flow, mixture")
-    if kind == "mixture" and not 1 <= components <= len(z):
-        raise ValueError(f"components: {components} is not allowed with {len(z)} vectors; from 1 to that number")
-    if len(z) < 2:
-        raise ValueError(f"{len(z)} latent vectors are too few to fit a prior to")
+    check_fit(len(z), kind, components)
     generator = torch.Generator().manual_seed(seed)
     z = z[torch.randperm(len(z), generator=generator)[:MOST_VECTORS]]
+    components = COMPONENTS if components is None else components
     config = {"components": components} if kind == "mixture" else {"transform": "spline", "num_layers": 6}
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -165,10 +165,18 @@ def make_folder(recipe: Recipe, tokenizer, fingerprints: dict[str, str], keep: b
             (folder / REPLACED).mkdir()
         for entry in entries:
             entry.rename(folder / REPLACED / entry.name)
-    (folder / FITTED).unlink(missing_ok=True)  # of the weights that a resumed run leaves behind
-    (folder / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
+    text = recipe.to_yaml()
+    if not (folder / RECIPE).is_file() or (folder / RECIPE).read_text(encoding="utf-8") != text:
+        forget_numbers(folder)  # first, since a run with metrics.json is a finished one
+        (folder / RECIPE).write_text(text, encoding="utf-8")
     (folder / SPLITS).write_text(json.dumps(fingerprints, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
+
+
+def forget_numbers(folder: Path) -> None:
+    """Removes what was measured on the weights that a run which goes on leaves behind, and the prior fitted to them."""
+    for file in [path for pattern in ("metrics*.json", "doctor.json", FITTED) for path in folder.glob(pattern)]:
+        file.unlink()
 
 
 def forget_replaced(folder: Path) -> None:
@@ -196,16 +204,19 @@ def undo(folder: Path) -> None:
     replaced.rmdir()
 
 
-class ForgetReplaced(TrainerCallback):
-    """Removes the run that was put aside once the new one has made a step.
+class ForgetOld(TrainerCallback):
+    """Removes the run that was put aside, and the numbers of older weights, once the new ones have made a step.
 
     Args:
         folder: of the run.
     """
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.folder, self.done = folder, False
 
     def on_step_end(self, args, state, control, **kwargs):
         """After every update."""
-        forget_replaced(self.folder)
+        if not self.done:
+            forget_replaced(self.folder)
+            forget_numbers(self.folder)
+            self.done = True

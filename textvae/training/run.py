@@ -24,6 +24,7 @@ from textvae.evaluation.report import evaluate_split, write_json
 from textvae.evaluation.text import set_apart
 from textvae.hardware import set_up_process
 from textvae.inference.text_vae import CARD, TextVAE
+from textvae.latent.fitted import FITTED
 from textvae.modeling import TextVAEModel
 from textvae.objectives import Objective
 from textvae.recipe import Recipe
@@ -41,7 +42,7 @@ from textvae.training.features import with_summaries
 from textvae.training.folder import (
     CHECKPOINTS,
     LOGS,
-    ForgetReplaced,
+    ForgetOld,
     as_begun,
     begun,
     check_output,
@@ -177,7 +178,7 @@ def train(
                     splits["train"],
                     splits["validation"],
                     tokenizer,
-                    [*(callbacks or []), ForgetReplaced(folder)],
+                    [*(callbacks or []), ForgetOld(folder)],
                     recipe.data,
                     encoder_tokenizer,
                 )
@@ -192,7 +193,8 @@ def train(
         raise
     best = trainer.finish()
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
-    vae = TextVAE(model, tokenizer, encoder_tokenizer=encoder_tokenizer)
+    fitted = folder / FITTED  # of a finished run that went on without a step
+    vae = TextVAE(model, tokenizer, None, encoder_tokenizer, fitted if fitted.is_file() else None)
     vae.save_pretrained(folder)
     # Copies are counted in the texts as they came, as `textvae evaluate` does.
     train_texts, validation = text_batches(corpus.splits["train"]), splits["validation"]
@@ -247,9 +249,11 @@ def _shifted(rows: list[dict[str, Any]], before: list[dict[str, Any]], number: i
 
 
 def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: TextVAETrainingArguments) -> None:
-    """metrics.json, doctor.json, samples.txt, README.md, report.html and the history of training in the run folder."""
+    """The history of training, doctor.json, samples.txt, README.md and report.html in the run folder, and metrics.json.
+
+    That is the last, since a run that has it is a finished one.
+    """
     folder, vae, validation = run.folder, run.vae, run.splits["validation"]
-    write_json(folder / "metrics.json", run.metrics)
     if run.diagnosis:
         write_json(folder / "doctor.json", run.diagnosis)
     (folder / LOGS).mkdir(exist_ok=True)
@@ -268,6 +272,7 @@ def _write_up(run: Run, recipe: Recipe, history: list[dict[str, Any]], args: Tex
         path = (texts[0], texts[-1], vae.interpolate(texts[0], texts[-1]))
     page = report_page(run.name, run.metrics, history, samples[:20], copies, path)
     (folder / "report.html").write_text(page, encoding="utf-8")
+    write_json(folder / "metrics.json", run.metrics)
 
 
 def _check_size(recipe: Recipe, train: Dataset, args: TextVAETrainingArguments) -> None:

@@ -106,6 +106,10 @@ class TextVAETrainer(Trainer):
         if pools != turns:
             both = ("model.encoder.pooling: rotary", "rotary in model.decoder.inject")
             logger.warning("%s is made for %s, which is not there", *(both if pools else reversed(both)))
+        if pools and (data.noise.drop or data.noise.shuffle):
+            logger.warning("model.encoder.pooling: rotary tells less where data.noise drops or moves words")
+        if encoder_tokenizer is not None and model.encoder.config.pooling == "rotary":
+            logger.warning("rotary pooling counts the tokens of the encoder, which are not those of the decoder")
         decay = args.pretrained_weight_decay
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
