@@ -25,15 +25,16 @@ ALLOWED = {
     "configuration": {"registry", "validation", "outputs"},
     "overrides": {"registry", "validation"},
     "weights": {"validation"},
+    "writing": set(),
     "layers": BASE | {"weights"},
     "encoders": BASE | {"layers"},
-    "latent": BASE | {"layers"},
+    "latent": BASE | {"layers", "writing"},
     "decoders": BASE | {"layers"},
     "objectives": {"outputs", "latent", "registry", "validation"},
     "modeling": MODEL,
     "hardware": set(),
     "tokenization": {"validation", "weights"},
-    "data": {"validation", "tokenization"},
+    "data": {"validation", "tokenization", "writing"},
 }
 # What a part that is not named above may not import.
 FORBIDDEN = {"inference": {"training", "objectives", "recipe"}, "evaluation": {"training", "objectives"}}

@@ -392,6 +392,7 @@ def test_steps_or_epochs(overrides, training, expected):
 def test_steps_and_epochs():
     message = "training.num_train_epochs: no effect beside max_steps 5; give one of them"
     assert error(training={"num_train_epochs": 2, "max_steps": 5}) == message
+    assert "no effect beside training.stages" in error("training={max_steps: 5}", "training.stages=[{max_steps: 7}]")
 
 
 def test_ranges_are_those_of_fields_that_exist():

@@ -84,6 +84,12 @@ def test_train(script, corpus_file, tmp_path, monkeypatch, capsys):
     script("train.py", *arguments, "--resume")
 
 
+def test_list_keys(script, tmp_path):
+    """The page is what the code says now: python scripts/list_keys.py."""
+    script("list_keys.py", "--output", tmp_path / "keys.md")
+    assert (tmp_path / "keys.md").read_text() == (SCRIPTS.parent / "docs" / "keys.md").read_text()
+
+
 def test_draw_collapse(script, trained, tmp_path):
     script("draw_collapse.py", trained.folder, trained.folder, "--output", tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")

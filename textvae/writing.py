@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     from safetensors import SafetensorError
 
     place = path.resolve()
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        draft = Path(scratch) / place.name
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+            draft = Path(scratch) / place.name
             yield draft
-        except SafetensorError as error:  # a full disk, in words of its own
-            raise OSError(f"{path}: {error}") from None
-        os.replace(draft, place)
+            if place.exists():
+                shutil.copymode(place, draft)
+            os.replace(draft, place)
+    except SafetensorError as error:  # a full disk, in words of its own
+        raise OSError(f"{path}: {error}") from None
+    except OSError as error:  # which would name the draft
+        raise OSError(error.errno, error.strerror, str(path)) if error.errno else error from None

@@ -120,6 +120,7 @@ def test_a_text_is_what_it_was_in_training(textvae, trained, tmp_path):
 def test_blank_lines_of_stdin_are_counted(textvae, trained, tmp_path):
     result = textvae("encode", trained.folder, "-", tmp_path / "z.npy", "--json", stdin="the cat\n\n \r\nthe dog\n")
     assert (result.json["texts"], result.json["blank"]) == (2, 2)
+    assert textvae("encode", trained.folder, "-", tmp_path / "z.npy", "--unit", "line", stdin="the cat\n").code == 0
     result = textvae("encode", trained.folder, "-", tmp_path / "y.npy", "--unit", "document", stdin="the cat\n")
     assert (result.code, result.err) == (2, "error: --unit document: a line of stdin is a text; give a file\n")
 

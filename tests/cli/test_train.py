@@ -184,8 +184,26 @@ def test_interrupted_before_there_is_anything_to_go_on_from(textvae, recipe, tmp
     monkeypatch.setattr("textvae.training.run.load_corpus", stop)
     result = textvae("train", recipe, *SHORT)
     assert result.code == 130
-    assert result.err.splitlines()[-1] == "stopped before the first checkpoint: there is nothing to go on from"
+    assert result.err.splitlines()[-1] == "stopped; nothing was begun"
     assert not (tmp_path / "runs").exists()
+
+
+def test_interrupted_before_a_checkpoint_or_where_another_run_stood(textvae, recipe, tmp_path, monkeypatch):
+    from textvae.training.trainer import TextVAETrainer
+
+    step = TextVAETrainer.training_step
+
+    def stop(self, *args, **kwargs):
+        if self.state.global_step == 1:
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(TextVAETrainer, "training_step", stop)
+    result = textvae("train", recipe, *SHORT, "training.save_steps=0.5")
+    told = "stopped; no checkpoint is there yet: the same command with --resume starts again"
+    assert result.err.splitlines()[-1] == told
+    result = textvae("train", recipe, *SHORT, "--overwrite")
+    assert "is as it was, or holds what the new run has done" in result.err.splitlines()[-1]
 
 
 def test_divergence(textvae, recipe):

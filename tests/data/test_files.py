@@ -169,6 +169,8 @@ def test_quotes_in_tsv(tmp_path):
     assert texts(path) == ["one\ntwo", '"I am here.']
     path = write(tmp_path / "b.tsv", 'text\tn\nx\t1\n"I am here.\t1\na row in between\t0\nYou are there."\t1\n')
     assert error(path).startswith(', line 3: a field that goes on over lines and tabs, since it begins with "; a text ')
+    path = write(tmp_path / "d.tsv", 'n\ttext\n1\t"def f():\n\treturn 1\n"\n')  # a text of lines and tabs
+    assert texts(path) == ["def f():\n\treturn 1"]
     path = write(tmp_path / "c.tsv", 'text\tn\n"Great" film\t1\n')
     assert error(path).startswith(", line 2: broken tsv in the row that starts here: ")
     assert error(path).endswith('own doubled: """Yes,"" she said."')

@@ -16,6 +16,7 @@ from textvae.data.config import DataConfig
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.objectives import Elbo, ElboConfig, beta_at
+from textvae.tokenization import TokenizerConfig, make_tokenizer
 from textvae.training.collapse import CollapseWatch
 
 PART = {"kind": "recurrent", "embedding_size": 8, "hidden_size": 8}
@@ -199,6 +200,9 @@ def test_where_rotary_pooling_tells_less(make_trainer, caplog, tokenizer):
     make_trainer(pooling="rotary", inject=("rotary",), data=DataConfig(noise={"shuffle": 2}))
     assert "rotary tells less where data.noise drops or moves words" in caplog.text
     make_trainer(pooling="rotary", inject=("rotary",), encoder_tokenizer=tokenizer)
+    assert "tokens of the encoder" not in caplog.text  # they are the decoder's
+    other = make_tokenizer(TokenizerConfig(kind="char"), ["other letters"])
+    make_trainer(pooling="rotary", inject=("rotary",), encoder_tokenizer=other)
     assert "rotary pooling counts the tokens of the encoder, which are not those of the decoder" in caplog.text
 
 

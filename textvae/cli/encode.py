@@ -41,7 +41,7 @@ def run(
     check_suffix(Path(target))
     check_target(Path(target), source)
     if source == "-":
-        if unit:
+        if unit not in (None, Unit.line):
             raise ValueError(f"--unit {unit}: a line of stdin is a text; give a file")
         rows = lines_of_stdin()
     else:

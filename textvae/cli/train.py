@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,17 +26,13 @@ def run(
     recipe = load_recipe(config, overrides)
     from textvae.cli.doctor import diagnosis_lines
     from textvae.cli.progress import Bars
-    from textvae.training.folder import begun
     from textvae.training.run import train
 
     with Bars() as bars:
         try:
             result = train(recipe, resume, overwrite, [bars], bars.stage)
         except KeyboardInterrupt:
-            if begun(recipe.output_dir):
-                bars.console.print("stopped; the same command with --resume goes on from the last checkpoint")
-            else:
-                bars.console.print("stopped before the first checkpoint: there is nothing to go on from")
+            bars.console.print(f"stopped; {_what_is_left(recipe.output_dir, overwrite)}")
             raise
     if json:
         print_json(result.metrics)
@@ -44,3 +41,18 @@ def run(
     if result.diagnosis:
         print("", *diagnosis_lines(result.diagnosis), "", sep="\n")
     print(f"run: {result.folder}")
+
+
+def _what_is_left(folder: Path, overwrite: bool) -> str:
+    """After an interruption."""
+    from textvae.training.folder import begun
+
+    if not (folder / "textvae.yaml").is_file():
+        return "nothing was begun"
+    if overwrite:
+        return (
+            f"{folder} is as it was, or holds what the new run has done (go on with --resume and without --overwrite)"
+        )
+    if begun(folder):
+        return "the same command with --resume goes on from the last checkpoint"
+    return "no checkpoint is there yet: the same command with --resume starts again"

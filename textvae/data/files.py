@@ -17,7 +17,7 @@ SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".parquet")
 CHUNK = 1 << 20
 QUOTES = 'a text that begins with " has to stand in quotes as a whole, its own doubled: """Yes,"" she said."'
 # Of what these readers make of a file. A part of the key of all that is cached: raise it whenever that changes.
-VERSION = 2
+VERSION = 3
 
 Row = tuple[int, dict[str, Any]]
 
@@ -145,7 +145,7 @@ def _read_csv(path: Path, delimiter: str) -> Iterator[Row]:
                 names = row or None
             elif row and len(row) != len(names):
                 raise _error(path, number, f"{len(row)} fields where the header has {len(names)}")
-            elif delimiter == "\t" and any("\t" in field and "\n" in field for field in row):
+            elif delimiter == "\t" and any(_swallows_rows(field, place, len(row)) for place, field in enumerate(row)):
                 raise _error(
                     path, number, f'a field that goes on over lines and tabs, since it begins with "; {QUOTES}'
                 )
@@ -156,6 +156,20 @@ def _read_csv(path: Path, delimiter: str) -> Iterator[Row]:
     except csv.Error as error:
         what = f"broken {path.suffix[1:].lower()} in the row that starts here: {error}; {QUOTES}"
         raise _error(path, number, what) from None
+
+
+def _swallows_rows(field: str, place: int, columns: int) -> bool:
+    """Whether the lines of a field, with what stands around it, would each be a row of so many columns.
+
+    Args:
+        field: of a row.
+        place: its number in the row, from 0.
+        columns: how many there are.
+    """
+    first, *inner = (line.count("\t") for line in field.split("\n"))
+    if not inner or columns < 2:
+        return False
+    return first == columns - 1 - place and inner == [columns - 1] * (len(inner) - 1) + [place]
 
 
 def _read_json_lines(path: Path) -> Iterator[Row]:

@@ -72,7 +72,7 @@ def fit_run_prior(
             z[name] = vae.encode(texts["text"][:], sample=True, seed=seed ^ NOISE[name])
     fitted = fit_prior(z["train"], kind, components, seed)
     for stale in Path(folder).glob("metrics-*-fitted-prior.json"):  # of the one before
-        stale.unlink()
+        stale.unlink(missing_ok=True)
     fitted.save(folder)
     return {
         "kind": kind,

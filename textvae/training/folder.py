@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ from transformers import TrainerCallback
 from textvae import weights
 from textvae.configuration import TextVAEConfig
 from textvae.evaluation.run import SPLITS, fingerprints_of, run_sections
+from textvae.inference.text_vae import TextVAE
 from textvae.latent.fitted import FITTED
 from textvae.recipe import Recipe
 from textvae.training.arguments import TextVAETrainingArguments
@@ -167,16 +169,33 @@ def make_folder(recipe: Recipe, tokenizer, fingerprints: dict[str, str], keep: b
             entry.rename(folder / REPLACED / entry.name)
     text = recipe.to_yaml()
     if not (folder / RECIPE).is_file() or (folder / RECIPE).read_text(encoding="utf-8") != text:
-        forget_numbers(folder)  # first, since a run with metrics.json is a finished one
+        (folder / "metrics.json").unlink(missing_ok=True)  # a run that has it is a finished one
         (folder / RECIPE).write_text(text, encoding="utf-8")
     (folder / SPLITS).write_text(json.dumps(fingerprints, indent=2) + "\n", encoding="utf-8")
     tokenizer.save_pretrained(folder)
 
 
-def forget_numbers(folder: Path) -> None:
-    """Removes what was measured on the weights that a run which goes on leaves behind, and the prior fitted to them."""
-    for file in [path for pattern in ("metrics*.json", "doctor.json", FITTED) for path in folder.glob(pattern)]:
-        file.unlink()
+def save(vae: TextVAE, folder: Path) -> None:
+    """Saves the model of a run; where its weights are others than before, what was made of those goes.
+
+    These are the numbers that were measured, and the prior that was fitted.
+    """
+    before = _digests(folder)
+    vae.save_pretrained(folder)
+    if _digests(folder) != before:
+        for pattern in ("metrics*.json", "doctor.json", FITTED):
+            for file in list(folder.glob(pattern)):
+                file.unlink(missing_ok=True)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Of the files of weights."""
+    found = {}
+    for path in folder.glob("*.safetensors"):
+        if path.name != FITTED:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def forget_replaced(folder: Path) -> None:
@@ -204,19 +223,16 @@ def undo(folder: Path) -> None:
     replaced.rmdir()
 
 
-class ForgetOld(TrainerCallback):
-    """Removes the run that was put aside, and the numbers of older weights, once the new ones have made a step.
+class ForgetReplaced(TrainerCallback):
+    """Removes the run that was put aside once the new one has made a step.
 
     Args:
         folder: of the run.
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.done = folder, False
+        self.folder = folder
 
     def on_step_end(self, args, state, control, **kwargs):
         """After every update."""
-        if not self.done:
-            forget_replaced(self.folder)
-            forget_numbers(self.folder)
-            self.done = True
+        forget_replaced(self.folder)

@@ -42,7 +42,7 @@ from textvae.training.features import with_summaries
 from textvae.training.folder import (
     CHECKPOINTS,
     LOGS,
-    ForgetOld,
+    ForgetReplaced,
     as_begun,
     begun,
     check_output,
@@ -51,6 +51,7 @@ from textvae.training.folder import (
     last_checkpoint,
     make_folder,
     pinned,
+    save,
     undo,
     with_fingerprints,
 )
@@ -178,7 +179,7 @@ def train(
                     splits["train"],
                     splits["validation"],
                     tokenizer,
-                    [*(callbacks or []), ForgetOld(folder)],
+                    [*(callbacks or []), ForgetReplaced(folder)],
                     recipe.data,
                     encoder_tokenizer,
                 )
@@ -193,9 +194,8 @@ def train(
         raise
     best = trainer.finish()
     logger.info("best checkpoint: step %d, %s", best["step"], {k: round(v, 3) for k, v in best.items() if k != "step"})
-    fitted = folder / FITTED  # of a finished run that went on without a step
-    vae = TextVAE(model, tokenizer, None, encoder_tokenizer, fitted if fitted.is_file() else None)
-    vae.save_pretrained(folder)
+    save(_whole(model, tokenizer, encoder_tokenizer, folder), folder)
+    vae = _whole(model, tokenizer, encoder_tokenizer, folder)  # again, since an older prior may be gone
     # Copies are counted in the texts as they came, as `textvae evaluate` does.
     train_texts, validation = text_batches(corpus.splits["train"]), splits["validation"]
     metrics = evaluate_split(
@@ -208,6 +208,12 @@ def train(
     run = Run(folder, vae, metrics, diagnosis, corpus, splits, history[-1]["seconds"])
     _write_up(run, recipe, history, args)
     return run
+
+
+def _whole(model: TextVAEModel, tokenizer, encoder_tokenizer, folder: Path) -> TextVAE:
+    """The model with its tokenizers, and with the prior that was fitted to it, if there is one in the folder."""
+    fitted = folder / FITTED
+    return TextVAE(model, tokenizer, None, encoder_tokenizer, fitted if fitted.is_file() else None)
 
 
 def _setting(

@@ -63,7 +63,9 @@ def training_section(values: dict[str, Any], named: set[str]) -> dict[str, Any]:
         ValueError: one line that names the key, the value, and what is allowed.
     """
     values = {name: value for name, value in values.items() if value is not None or name not in BUDGETS}
-    if values.get("stages") and "training.stages" in named:  # then they take the place of the recipe's own budget
+    if (
+        values.get("stages") and "training.stages" in named and "training" not in named
+    ):  # then they take the place of the recipe's own budget
         values = {name: value for name, value in values.items() if name not in BUDGETS or f"training.{name}" in named}
     budget = next((name for name in BUDGETS if name in values), None)
     if values.get("stages") and budget:

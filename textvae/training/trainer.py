@@ -108,7 +108,9 @@ class TextVAETrainer(Trainer):
             logger.warning("%s is made for %s, which is not there", *(both if pools else reversed(both)))
         if pools and (data.noise.drop or data.noise.shuffle):
             logger.warning("model.encoder.pooling: rotary tells less where data.noise drops or moves words")
-        if encoder_tokenizer is not None and model.encoder.config.pooling == "rotary":
+        pooling = getattr(getattr(model, "encoder", None), "pooling", None)
+        other_tokens = encoder_tokenizer is not None and encoder_tokenizer.get_vocab() != processing_class.get_vocab()
+        if other_tokens and getattr(pooling, "kind", None) == "rotary":
             logger.warning("rotary pooling counts the tokens of the encoder, which are not those of the decoder")
         decay = args.pretrained_weight_decay
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
