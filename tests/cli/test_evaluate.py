@@ -161,6 +161,7 @@ def test_a_curve_of_a_single_sample(textvae, run):
         (["model.latent.size=0"], ["--refine", "2"], "--refine: this run is a plain language model"),
         (["model.latent.size=0"], ["--curve"], "--curve: a plain language model has no bound, so there is no curve"),
         (["model.latent.posterior=deterministic"], ["--curve"], "--curve: a deterministic posterior has no density"),
+        ([], ["--lm-steps", "5"], "--lm-steps: no effect without --perplexities"),
         (["model.latent.size=0"], ["--prior", "fitted"], "prior: a plain language model has no latent vectors"),
         (
             ["model.latent.posterior=vmf", "model.latent.prior=uniform"],

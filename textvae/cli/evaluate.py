@@ -28,7 +28,9 @@ def run(
     perplexities: Annotated[
         bool, typer.Option("--perplexities", help="Forward and reverse perplexity of samples.")
     ] = False,
-    lm_steps: Annotated[int, typer.Option(min=1, help="Updates of each language model for that.")] = 2000,
+    lm_steps: Annotated[
+        int | None, typer.Option(min=1, help="Updates of each language model for that; 2,000 when not given.")
+    ] = None,
     paths: Annotated[int, typer.Option(min=0, help="Measure interpolations between so many pairs.")] = 0,
     probes: Annotated[bool, typer.Option("--probes", help="Accuracy of labels read off mu.")] = False,
     mauve: Annotated[
@@ -50,7 +52,9 @@ def run(
     from textvae.evaluation.text import is_chinese, nearest_lines
 
     folder = Path(run)
-    extras = Extras(curve, against, perplexities, lm_steps, paths, probes, mauve, refine)
+    if lm_steps and not perplexities:
+        raise ValueError("--lm-steps: no effect without --perplexities")
+    extras = Extras(curve, against, perplexities, lm_steps or Extras.lm_steps, paths, probes, mauve, refine)
     with Bars() as bars:
         metrics, vae, train = evaluate_run(
             folder, split, samples, overrides, False if fp32 else None, bars.stage, extras, prior
