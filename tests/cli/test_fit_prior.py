@@ -5,10 +5,12 @@ import shutil
 import sys
 
 import pytest
+import torch
 import yaml
 from safetensors import SafetensorError
 
 from textvae import TextVAE, evaluate_run, registry
+from textvae.evaluation.fitting import NOISE
 from textvae.evaluation.run import Extras
 from textvae.latent.fitted import FITTED, FittedPrior
 
@@ -24,6 +26,15 @@ def test_fit_and_sample(textvae, run, trained, tmp_path):
     assert report["kind"] == "mixture"
     assert report["sentences"] == len(trained.splits["train"])
     vae = TextVAE.from_pretrained(run)
+    z = {
+        name: vae.encode(trained.splits[name]["text"][:], sample=True, seed=0 ^ NOISE[name])
+        for name in ("train", "validation")
+    }
+    fitted = FittedPrior.load(run / FITTED)
+    torch.testing.assert_close(fitted.std.cpu(), z["train"].std(0), rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        numbers = [float(prior.log_prob(z["validation"]).mean()) for prior in (fitted, vae.model.prior)]
+    assert [report["fitted_log_prob"], report["prior_log_prob"]] == pytest.approx(numbers, rel=1e-4)
     samples = vae.sample(5, seed=3, prior="fitted")
     assert samples != vae.sample(5, seed=3)
     assert textvae("sample", run, "-n", 5, "--seed", 3, "--prior", "fitted").out.splitlines() == samples

@@ -8,6 +8,7 @@ import torch
 from textvae import TextVAE, TextVAEModel, evaluate_run
 from textvae.data.encoding import encode_texts
 from textvae.evaluation.language_model import perplexities, ppl, train_language_model
+from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.run import Extras
 from textvae.tokenization import TokenizerConfig, make_tokenizer
 
@@ -35,6 +36,19 @@ def test_it_reaches_the_entropy_of_its_source(source, config):
     entropy = math.exp(4 * math.log(8) / 5)
     assert ppl(model, test, bf16=False) == pytest.approx(entropy, rel=0.05)
     assert model.config.latent_size == 0
+
+
+def test_perplexity_is_a_quotient_of_sums(source, config):
+    """Over all tokens of a corpus, whose texts have different lengths, and no mean of the texts' own."""
+    texts = ["a", "b c d e f g h a", "c d", "e e e e"]
+    dataset = encode_texts(texts, source[2])
+    torch.manual_seed(0)
+    model = TextVAEModel(type(config)(**config.to_dict() | {"latent": {"size": 0}})).eval()
+    nll = evaluate_bound(model, dataset, bf16=False).distortion
+    lengths = torch.tensor([len(text.split()) + 1 for text in texts])
+    expected = float((nll.sum() / lengths.sum()).exp())
+    assert ppl(model, dataset, bf16=False) == pytest.approx(expected, rel=1e-5)
+    assert abs(float((nll / lengths).mean().exp()) - expected) > 1e-4 * expected
 
 
 def test_training_repeats_and_leaves_the_global_generator_alone(source, config):

@@ -12,11 +12,14 @@ from tests.contract import disturbed
 from textvae import TextVAEConfig, TextVAEModel
 from textvae.data import batches
 from textvae.evaluation import likelihood
+from textvae.evaluation.doctor import gain_from_z
 from textvae.evaluation.likelihood import (
     evaluate_bound,
     evaluating,
     importance_weighted_nll,
 )
+from textvae.evaluation.refine import bound_under, refined_means, refined_posteriors
+from textvae.latent import DiagonalGaussian
 
 V = 12
 
@@ -260,6 +263,17 @@ def test_dropout_is_off(make_model, dataset):
     model = make_model(small, small | {"word_dropout": 0.5}, 2, V).train()
     one, two = (evaluate_bound(model, dataset, bf16=False) for _ in range(2))
     assert torch.equal(one.nll, two.nll)
+    q = DiagonalGaussian(one.mu, torch.zeros_like(one.mu))
+    for measure in (
+        lambda: importance_weighted_nll(model, dataset, 3, bf16=False),
+        lambda: importance_weighted_nll(model, dataset, 3, bf16=False, posteriors=q),
+        lambda: bound_under(model, dataset, q, bf16=False).nll,
+        lambda: refined_means(model, dataset, one.mu, 2, bf16=False),
+        lambda: refined_posteriors(model, dataset, 2, bf16=False).mu,
+        lambda: gain_from_z(model, dataset, one.mu, torch.arange(len(dataset)).flip(0), bf16=False).other_words,
+    ):
+        assert torch.equal(measure(), measure())
+        assert model.training
 
 
 def test_means_of_a_flow_come_without_gradients(make_model, dataset):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.evaluation.test_likelihood import integrated_nll, make_dataset, tiny
+from textvae.evaluation import refine
 from textvae.evaluation.likelihood import evaluate_bound, importance_weighted_nll
 from textvae.evaluation.refine import bound_under, refined_means, refined_posteriors
 
@@ -104,6 +105,23 @@ def test_the_model_stays_as_it_is(make_model, copies):
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_what_evaluation_adds(trained, monkeypatch):
+    """Copies of refined vectors, and bounds under refined posteriors, not under those of the encoder."""
+    model, data = trained.vae.model, trained.splits["validation"]
+    mu = evaluate_bound(model, data, bf16=False).mu
+    decoded, reconstruct = [], refine.reconstruction
+    monkeypatch.setattr(refine, "reconstruction", lambda vae, z, *rest: decoded.append(z) or reconstruct(vae, z, *rest))
+    found = refine.refined_metrics(trained.vae, data, mu, 3, 4, bf16=False)
+    q = refined_posteriors(model, data, 3, 2, bf16=False)
+    bound = bound_under(model, data, q, bf16=False)
+    assert found["refined_nll"] == pytest.approx(float(bound.nll.mean()), rel=1e-5)
+    assert found["refined_rate"] == pytest.approx(float(bound.rate.mean()), rel=1e-5)
+    iw = importance_weighted_nll(model, data, 4, 1, bf16=False, posteriors=q)
+    assert found["refined_iw_nll"] == pytest.approx(float(iw.mean()), rel=1e-5)
+    torch.testing.assert_close(decoded[0], refined_means(model, data, mu, 3, bf16=False))
+    assert (decoded[0] - mu).abs().max() > 0.1
 
 
 def test_a_plain_language_model_has_nothing_to_refine(make_model, copies):

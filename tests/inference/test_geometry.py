@@ -93,7 +93,18 @@ def test_slerp_between_opposites_goes_along_an_arc(a, off):
     steps = torch.cosine_similarity(points[1:], points[:-1], dim=1).arccos()
     torch.testing.assert_close(steps, torch.full((8,), math.pi / 8), atol=2e-3, rtol=0)
     torch.testing.assert_close(points[[0, -1]], torch.stack([a, b]), atol=5e-3, rtol=0)
-    path(a / a.norm(), -a / a.norm(), 7, on_sphere=True)  # which a straight line could not be
+    ends = a / a.norm(), -a / a.norm()
+    torch.testing.assert_close(path(*ends, 7, on_sphere=True).norm(dim=1), torch.ones(7))
+    with pytest.raises(ValueError, match="nearly 0 and has no direction on the sphere"):
+        path(*ends, 7, "lerp", on_sphere=True)
+
+
+def test_a_straight_line_is_brought_to_the_sphere():
+    a, b = (x / x.norm() for x in pair())
+    inside, on_it = path(a, b, 7, "lerp"), path(a, b, 7, "lerp", on_sphere=True)
+    assert (inside[1:-1].norm(dim=1) < 0.99).any()
+    torch.testing.assert_close(on_it.norm(dim=1), torch.ones(7))
+    torch.testing.assert_close(torch.cosine_similarity(inside, on_it, dim=1), torch.ones(7))
 
 
 def test_slerp_does_not_depend_on_the_direction_of_travel():

@@ -15,11 +15,13 @@ INCOMING = {
 }
 
 
-@pytest.fixture(autouse=True, params=["held", "computed anew"])
+@pytest.fixture(autouse=True, params=["held", "computed anew", "as on an accelerator"])
 def path(request, monkeypatch):
-    """Small chunks, and both ways to the gradient of the softmax layer."""
+    """Small chunks, both ways to the gradient of the softmax layer, and both to the softmax."""
     monkeypatch.setitem(cross_entropy.LOGITS_AT_ONCE, "cpu", CHUNK * V)
-    if request.param != "held":
+    if request.param == "as on an accelerator":
+        monkeypatch.setattr(cross_entropy, "ONE_EXPONENTIAL", set())
+    if request.param == "computed anew":
         monkeypatch.setattr(cross_entropy, "RESIDUALS_HELD", 0)
 
 

@@ -1,5 +1,7 @@
 """Aggressive training: who moves when, when it stops, and when it ends for good."""
 
+from itertools import islice
+
 import pytest
 import torch
 
@@ -79,6 +81,21 @@ def test_the_encoder_moves_before_the_update_and_the_rest_in_it(make_trainer, mo
     assert watch.moved == [{"encoder", "posterior"}, {"decoder"}] * 3
     logged = [row["inner_updates"] for row in trainer.state.log_history if "inner_updates" in row]
     assert logged == pytest.approx(watch.counts)
+
+
+def test_each_update_has_batches_of_its_own(make_trainer):  # noqa: F811
+    """Of the encoder: others than before the update before, and than those of the decoder."""
+    trainer = make_trainer(aggressive=True, per_device_train_batch_size=4, eval_strategy="steps", eval_steps=4)
+
+    def texts(step):
+        trainer.state.global_step = step
+        return [row["text"] for rows in islice(aggressive.inner_batches(trainer), 6) for row in rows]
+
+    sampler = trainer._get_train_sampler()
+    orders = [texts(0), texts(1), [trainer.train_dataset[number]["text"] for number in sampler]]
+    assert len({tuple(order) for order in orders}) == 3
+    assert all(sorted(order) == sorted(orders[0]) for order in orders)
+    assert texts(0) == orders[0]
 
 
 def test_it_stops_when_the_encoder_gains_nothing(make_trainer, monkeypatch):  # noqa: F811

@@ -119,6 +119,45 @@ class Seeded(TrainerCallback):
         torch.manual_seed(7)
 
 
+# ---- A batch ----
+
+
+def rows_of(ids, tokenizer):
+    """What a batch reads as, without special tokens."""
+    return sorted(tokenizer.batch_decode(ids, skip_special_tokens=True))
+
+
+def test_noise_is_on_what_the_encoder_reads_in_training(make_trainer, tokenizer, sentences):
+    trainer = make_trainer(data=DataConfig(noise={"blank": 1.0}), seed=3)
+    (batch,) = trainer.get_train_dataloader()
+    assert rows_of(batch["input_ids"], tokenizer) == sorted(sentences)
+    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    assert set(batch["encoder_input_ids"].flatten().tolist()) - ends == {tokenizer.mask_token_id}
+    assert trainer.data_collator.noise.seed == 3
+    assert make_trainer(data=DataConfig(noise={"blank": 1.0}), data_seed=5).data_collator.noise.seed == 5
+    (plain,) = make_trainer().get_train_dataloader()
+    assert torch.equal(plain["encoder_input_ids"], plain["input_ids"])
+
+
+def test_augmented_texts_are_what_both_sides_read(make_trainer, tokenizer, sentences):
+    found = []
+    for seed in (1, 2):
+        (batch,) = make_trainer(data=DataConfig(augment={"replace": 0.9}), seed=seed).get_train_dataloader()
+        assert torch.equal(batch["encoder_input_ids"], batch["input_ids"])
+        found.append(rows_of(batch["input_ids"], tokenizer))
+        assert len(set(found[-1]) & set(sentences)) < 6
+    assert found[0] != found[1]
+
+
+def test_the_seed_of_the_order_of_texts(make_trainer):
+    def order(**seeds):
+        return list(make_trainer(per_device_train_batch_size=4, **seeds)._get_train_sampler())
+
+    assert order(seed=1) == order(seed=1)
+    assert order(seed=1) != order(seed=2)
+    assert order(seed=1, data_seed=5) == order(seed=2, data_seed=5) == order(seed=5)
+
+
 # ---- A step ----
 
 
@@ -318,6 +357,11 @@ def test_accumulation_equals_a_big_batch(make_trainer, batch_size, parts, object
     assert logged == [pytest.approx(losses, rel=1e-5), pytest.approx(distortions, rel=1e-5)]
 
 
+def test_some_of_the_rates_are_clamped_there(make_trainer):
+    rate = evaluate_bound(without_noise(make_trainer().model), make_trainer().train_dataset, bf16=False).rate
+    assert 0 < int((rate < PER_SENTENCE["free_bits"]).sum()) < len(rate)
+
+
 def test_accumulation_with_free_bits_of_the_batch_is_another_objective(make_trainer):
     """The exception that docs/architecture.md names: the mean is clamped in each part."""
     big, *_ = accumulated(make_trainer, 24, 1, PER_BATCH)
@@ -343,15 +387,26 @@ def test_every_epoch_has_all_sentences_in_a_new_order(make_trainer, batch_size):
 # ---- What is logged ----
 
 
-def test_logged_terms_are_unweighted_means(make_trainer):
+@pytest.mark.parametrize("samples", [1, 3])
+def test_logged_terms_are_unweighted_means(make_trainer, samples):
     """With a learning rate of nothing, and z without noise, every log repeats the numbers of the training texts."""
-    trainer = make_trainer({"beta": 3.0, "free_bits": 500.0}, learning_rate=1e-30, per_device_train_batch_size=7)
+    objective = {"beta": 3.0, "free_bits": 500.0, "num_samples": samples}
+    trainer = make_trainer(objective, learning_rate=1e-30, per_device_train_batch_size=7)
     trainer.args.logging_steps = 4  # an epoch
     without_noise(trainer.model)
     bound = evaluate_bound(trainer.model, trainer.train_dataset, bf16=False)
     trainer.train()
     assert history(trainer, "distortion") == [pytest.approx(float(bound.distortion.mean()), rel=1e-5)]
     assert history(trainer, "rate") == [pytest.approx(float(bound.rate.mean()), rel=1e-5)]
+
+
+@pytest.mark.parametrize(("batch_size", "parts"), [(24, 1), (10, 3)])
+def test_what_an_objective_logs_is_a_mean_as_well(make_trainer, batch_size, parts):
+    objective = {"kind": "target_rate", "rate": 1.0, "multiplier_learning_rate": 1e-30}
+    options = {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": parts}
+    trainer = make_trainer(objective, **options)
+    trainer.train()
+    assert history(trainer, "multiplier") == pytest.approx([1.0] * 4)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "logistic", "cosine", "cyclical"])
@@ -520,6 +575,28 @@ def test_averaged_weights_are_evaluated_and_kept(make_trainer):
     assert distance(weights(trainer.model), recorder.steps[6]) > 1e-3
     again = evaluate_bound(trainer.model, trainer.eval_dataset, bf16=False)
     assert metrics["eval_nll"] == pytest.approx(float(again.nll.mean()), rel=1e-5)
+
+
+def test_a_stage_hands_on_averaged_weights(make_trainer):
+    recorder = Recorder()
+    trainer = make_trainer(callbacks=[recorder], ema_decay=0.9, learning_rate=0.01, max_steps=6)
+    average = weights(trainer.model)
+    trainer.train()
+    for step in range(1, 7):
+        keep = min(0.9, (1 + step) / (10 + step))
+        average = {name: keep * average[name] + (1 - keep) * p for name, p in recorder.steps[step].items()}
+    trainer.keep_last()
+    assert distance(weights(trainer.model), average) < 1e-6
+    assert distance(weights(trainer.model), recorder.steps[6]) > 1e-3
+
+
+def test_active_units_on_the_sphere(make_trainer, monkeypatch):
+    """Held against the variance that the uniform prior has there."""
+    seen = []
+    monkeypatch.setattr("textvae.training.trainer.active_units", lambda mu, support: seen.append(support) or 0)
+    make_trainer({"beta": 1.0}, posterior="vmf", prior="uniform").evaluate()
+    make_trainer().evaluate()
+    assert seen == ["sphere", "euclidean"]
 
 
 TARGET = {"kind": "target_rate", "rate": 3.0, "constraint": "equal"}

@@ -15,6 +15,8 @@ from torch import Tensor
 LOGITS_AT_ONCE = {"cpu": 20_480_000}
 LOGITS_AT_ONCE_ELSEWHERE = 64_000_000
 ROWS_AT_ONCE = 512
+# Devices on which exponentials are dear: one a logit. On others, asking whether any is small would be to wait.
+ONE_EXPONENTIAL = {"cpu"}
 # Residuals that a training step holds until its backward pass; a longer one computes them again.
 RESIDUALS_HELD = 128_000_000
 # Below this, a probability no longer has all of float32's digits.
@@ -86,14 +88,14 @@ def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
 def _residual(logits: Tensor, targets: Tensor, softcap: float | None) -> tuple[Tensor, Tensor]:
     """Nll (n,) and the gradient of the logits (n,V), softmax minus one-hot."""
     target = targets[:, None]
-    if logits.device.type == "cpu":  # where exponentials are dear: one a logit
+    if logits.device.type in ONE_EXPONENTIAL:
         probabilities = logits.softmax(1)
         of_target = probabilities.gather(1, target)
         nll = -of_target.log().squeeze(1)
         small = (of_target < _SMALL).squeeze(1)
         if small.any():
             nll[small] = F.cross_entropy(logits[small], targets[small], reduction="none")
-    else:  # where to ask whether any is small would be to wait for the device
+    else:
         log_probabilities = logits.log_softmax(1)
         nll = -log_probabilities.gather(1, target).squeeze(1)
         probabilities = log_probabilities.exp_()
