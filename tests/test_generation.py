@@ -205,6 +205,20 @@ def test_repetition_penalty(model, z):
     assert all(max(Counter(words(row)).values()) == 1 for row in penalised)
 
 
+def test_the_first_token_is_not_repeated_by_the_end(model, z):
+    """Some vocabularies have one token for both, and texts that may not repeat it would have no end."""
+    with torch.no_grad():
+        model.decoder.softmax_bias[EOS] += 1000
+    ids = greedy(model, z, repetition_penalty=1e6, bos_token_id=EOS)
+    assert (ids == EOS).all()
+    assert ids.shape[1] == 2
+
+
+def test_the_state_is_one_that_generate_knows(model):
+    """On some devices it asks whether words can be taken back."""
+    assert model.decoder.new_state().is_croppable in (True, False)
+
+
 def test_no_repeat_ngram_size(model, z):
     model = without_an_end(model)
 

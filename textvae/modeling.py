@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoModel,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+    RepetitionPenaltyLogitsProcessor,
+)
 from transformers import initialization as init
 
 from textvae import registry
@@ -297,6 +304,14 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
             rate_per_dimension=rate_per_dimension,
             sample_prior=self.sample_prior,
         )
+
+    def _get_logits_processor(self, *args, **kwargs) -> LogitsProcessorList:
+        processors = super()._get_logits_processor(*args, **kwargs)
+        for processor in processors:
+            # The first token is no word that is said again. Where it is the one that ends texts, none would end.
+            if isinstance(processor, RepetitionPenaltyLogitsProcessor):
+                processor.prompt_ignore_length = 1
+        return processors
 
     def prepare_inputs_for_generation(self, input_ids, past_key_values=None, z=None, **kwargs):
         """What `generate` passes to forward at each step: the tokens not read yet, z and the state."""

@@ -133,6 +133,25 @@ def test_a_folder_of_files_and_folders():
     assert error("data") == "data.source: data has both a file and a folder for train; keep one of them"
 
 
+def test_folders_in_a_folder_of_a_split():
+    for path in ("data/train/pos/1.txt", "data/train/neg/1.txt", "data/test/pos/1.txt", "data/train/.git/x.txt"):
+        lines(path, [path])
+    assert find_files("data") == {
+        "train": [Path("data/train/neg/1.txt"), Path("data/train/pos/1.txt")],
+        "test": [Path("data/test/pos/1.txt")],
+    }
+    lines("data/train/urls.txt", ["what is this?"])
+    assert error("data").startswith("data.source: data/train has both files and folders of files; leave there what are")
+
+
+def test_a_folder_of_two_corpora():
+    """They would be one, and every number that of another corpus."""
+    for name in ("ptb.train", "ptb.valid", "ptb.char.train"):
+        lines(f"data/{name}.txt", [name])
+    told = "data.source: data has train files of several corpora: data/ptb.char.train.txt, data/ptb.train.txt; keep one"
+    assert error("data").startswith(told)
+
+
 def test_files_of_a_folder_that_are_not_read_are_named(caplog):
     for name in ("train", "valid", "test", "extra"):
         lines(f"data/{name}.txt", [name])
@@ -230,7 +249,7 @@ def test_options_of_the_hub_are_not_used_for_files():
         (
             "a.txt",
             b"one\ntwo\ncaf\xe9\n",
-            "a.txt, line 3: not UTF-8 (byte 0xe9 at column 4); convert the file, for inst",
+            "a.txt, line 3: not UTF-8 (byte 0xe9 at column 4); convert the file, with ico",
         ),
         ("a.txt", bytes(range(256)), "a.txt, line 1: a zero byte, so this is no UTF-8 text"),
         ("a.csv", b"text\n", "a.csv: no texts in it"),

@@ -13,7 +13,7 @@ from textvae.data import encoding, storage
 from textvae.data.config import DataConfig
 from textvae.data.corpus import load_corpus
 from textvae.data.encoding import kept_tokenizer
-from textvae.data.storage import cut, remembered, store
+from textvae.data.storage import CHARACTERS, cut, remembered, store, texts_at_once
 from textvae.tokenization import TokenizerConfig, make_tokenizer
 
 
@@ -101,3 +101,11 @@ def test_a_kept_tokenizer_is_the_one_that_was_trained(kind, texts, monkeypatch):
         assert tokenizer.special_tokens_map == fresh.special_tokens_map
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         kept_tokenizer(config, Dataset.from_dict({"text": texts[:-1]}))
+
+
+def test_how_many_texts_are_in_memory_together():
+    short, long = (Dataset.from_dict({"text": ["x" * size] * 20}) for size in (10, CHARACTERS // 4))
+    assert texts_at_once(short, 4000) == 4000
+    assert 2 <= texts_at_once(long, 4000) <= 4
+    assert texts_at_once(Dataset.from_dict({"text": ["x" * CHARACTERS * 2]}), 4000) == 1
+    assert texts_at_once(Dataset.from_dict({"text": []}), 4000) == 4000

@@ -206,7 +206,7 @@ def test_options_reach_generation(vae, options):
     """Each changes something, and does what transformers does with it (sampling draws in a way of its own)."""
     z = 3 * torch.randn(20, 8, generator=torch.Generator().manual_seed(3))
     texts = vae.decode(z, seed=0, **options)
-    torch.manual_seed(0)
+    torch.manual_seed(WORDS)  # what a seed of 0 is to words
     loop = {}
     if options.get("do_sample"):
         loop = {"top_k": 0, "top_p": 0.95, "custom_generate": decode_rows}
@@ -271,10 +271,55 @@ def test_streamer(vae):
 def test_sample(vae):
     texts, z = vae.sample(300, seed=0, return_z=True)
     assert len(texts) == len(z) == 300
-    assert texts == vae.decode(z, seed=WORDS)
-    assert texts != vae.decode(z, seed=0)  # the random numbers of z
+    assert texts == vae.decode(z, seed=0)
+    assert texts != vae.decode(z, seed=WORDS)  # the random numbers of z
     assert abs(float(z.mean())) < 0.1
     assert float(z.std()) == pytest.approx(1, abs=0.05)
+
+
+def test_posteriors_have_random_numbers_of_their_own(vae, texts):
+    """Or draws from a collapsed posterior would be those from the prior."""
+    text, n = texts[0], 50
+    mu, drawn = vae.encode([text] * n), vae.encode([text] * n, sample=True, seed=0)
+    own = torch.randn(1, n, vae.latent_size, generator=torch.Generator().manual_seed(0))[0]
+    assert float(torch.corrcoef(torch.stack([(drawn - mu).flatten(), own.flatten()]))[0, 1]) < 0.3
+
+
+def test_copies_are_not_cut(vae, texts, monkeypatch):
+    """A text that is longer than what the run generates has the room that it needs."""
+    monkeypatch.setattr(vae.model.generation_config, "max_new_tokens", 2)
+    asked = []
+    decode = vae.decode
+    monkeypatch.setattr(
+        vae, "decode", lambda z, **options: asked.append(options["max_new_tokens"]) or decode(z, **options)
+    )
+    longest = len(texts[0].split()) + 1 + 5
+    vae.reconstruct(texts[:1])
+    vae.interpolate(texts[0], "the cat")
+    vae.interpolate(texts[0], torch.zeros(8), max_new_tokens=3)
+    assert asked == [longest, longest, 3]
+    monkeypatch.setattr(vae.model.generation_config, "max_new_tokens", 99)
+    vae.reconstruct(texts[0])
+    assert asked[-1] == 99
+
+
+def test_what_is_null_is_the_run_s_own(vae):
+    z = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    usual = vae.decode(z, seed=0)
+    assert vae.decode(z, seed=0, num_beams=None, do_sample=None, top_k=None, temperature=None) == usual
+
+
+def test_few_vectors_at_a_time_where_each_has_many_texts(vae, monkeypatch):
+    sizes, generate = [], vae.model.generate
+    monkeypatch.setattr(vae.model, "generate", lambda z, **rest: sizes.append(len(z)) or generate(z=z, **rest))
+    assert len(vae.decode(torch.zeros(9, 8), do_sample=True, num_return_sequences=64, max_new_tokens=2)) == 9 * 64
+    assert sizes == [4, 4, 1]
+
+
+def test_a_card_that_is_not_utf8(vae, tmp_path):
+    vae.save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_bytes(b"caf\xe9")
+    assert TextVAE.from_pretrained(tmp_path).sample(2, seed=0) == vae.sample(2, seed=0)
 
 
 def test_z_scale_is_a_factor_on_z(vae):
@@ -613,6 +658,8 @@ def test_a_long_text_does_not_widen_the_batch_of_short_ones(vae, monkeypatch):
             "in_generate: decoding gives texts",
         ),
         (lambda vae: vae.decode(torch.zeros(8), guidance_scale=2.0), "guidance_scale: decoding gives texts"),
+        (lambda vae: vae.decode(torch.zeros(8), stop_strings=["a"]), "stop_strings: decoding gives texts"),
+        (lambda vae: vae.decode(torch.zeros(8), max_length=5), "generation.max_length: the run has max_new_tokens"),
         (lambda vae: vae.interpolate("a", "b", num_return_sequences=2), "a path has one text a step"),
         (lambda vae: TextVAE.from_pretrained("nobody/nothing", local_files_only=True), "there is no such folder here"),
     ],

@@ -18,7 +18,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, load_dataset
 from textvae.data import files
 from textvae.data.config import DataConfig
 from textvae.data.files import SUFFIXES, columns_of, read_texts, split_into_units
-from textvae.data.storage import cut, remembered, store
+from textvae.data.storage import cut, remembered, store, texts_at_once
 from textvae.validation import one_line, suggest
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,12 @@ def find_files(source: str) -> dict[str, list[Path]] | None:
         entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
         texts = [entry for entry in entries if not entry.is_dir() and entry.suffix.lower() in SUFFIXES]
         files, folders = _by_split(texts), _by_folder(entries)
+        for split, paths in files.items():
+            if len({_without_numbers(path) for path in paths}) > 1:
+                raise ValueError(
+                    f"data.source: {source} has {split} files of several corpora: {_few(paths)}; keep one of them "
+                    "there, or name one file"
+                )
         found = folders | files
         twice = sorted(files.keys() & folders.keys())
         if twice:
@@ -156,16 +162,29 @@ def _by_split(paths: list[Path]) -> dict[str, list[Path]]:
     return found
 
 
+def _without_numbers(path: Path) -> str:
+    """By which the parts of one file are known: test-00000-of-00002.parquet."""
+    return re.sub(r"\d+", "", path.stem.lower())
+
+
 def _by_folder(entries: list[Path]) -> dict[str, list[Path]]:
-    """The text files in the folders that have the name of a split."""
+    """The text files in the folders that have the name of a split, and in folders in these.
+
+    Raises:
+        ValueError: such a folder has both files and folders of files: what else than texts may they hold?
+    """
     found = {}
     for split, folders in _by_split([entry for entry in entries if entry.is_dir()]).items():
-        inside = sorted(
-            path
-            for folder in folders
-            for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
+        inside = []
+        for folder in folders:
+            paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+            paths = [path for path in paths if not any(part[0] == "." for part in path.relative_to(folder).parts)]
+            if len({path.parent == folder for path in paths}) > 1:
+                raise ValueError(
+                    f"data.source: {folder} has both files and folders of files; leave there what are texts, or name "
+                    f"them with a glob, such as {folder}/*.txt"
+                )
+            inside += paths
         if inside:
             found[split] = inside
     return found
@@ -262,8 +281,8 @@ def _hub_rows(split: Dataset, text_column: str, label_column: str | None, unit: 
 
 
 def text_batches(split: Dataset, size: int = 10_000) -> Iterator[list[str]]:
-    """The texts of a split, `size` at a time, without reading what else stands beside them."""
-    return (batch["text"] for batch in split.select_columns("text").iter(batch_size=size))
+    """The texts of a split, `size` at a time, or fewer long ones, without reading what else stands beside them."""
+    return (batch["text"] for batch in split.select_columns("text").iter(batch_size=texts_at_once(split, size)))
 
 
 def fingerprint(split: Dataset) -> str:

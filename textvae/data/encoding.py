@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 
 from textvae.data.corpus import Corpus, text_batches
 from textvae.data.files import clean
-from textvae.data.storage import kept_folder
+from textvae.data.storage import kept_folder, texts_at_once
 from textvae.tokenization import TokenizerConfig, make_tokenizer, special
 
 COLUMNS = {"ids": List(Value("int32")), "length": Value("int32"), "bytes": Value("int32")}
@@ -94,9 +94,8 @@ def text_lengths(dataset: Dataset) -> np.ndarray:
 
 
 def _add_columns(split: Dataset, encode: Callable[[pa.Table], pa.Table], columns: dict, title: str) -> Dataset:
-    encoded = split.with_format("arrow").map(
-        encode, batched=True, batch_size=4000, features=Features({**split.features, **columns}), desc=title
-    )
+    features, size = Features({**split.features, **columns}), texts_at_once(split, 4000)
+    encoded = split.with_format("arrow").map(encode, batched=True, batch_size=size, features=features, desc=title)
     return encoded.with_format(None)
 
 
@@ -166,7 +165,8 @@ def _limit(train: Dataset, corpus: Corpus, tokenizer, limit: int, overlong: str)
     if overlong == "drop":
         return train.filter(fits, input_columns="length", batched=True, desc="Dropping overlong texts")
     columns, title = ["text", "ids"], "Truncating overlong texts"
-    return train.map(cut, input_columns=columns, batched=True, features=train.features, desc=title)
+    size = texts_at_once(train, 1000)
+    return train.map(cut, input_columns=columns, batched=True, batch_size=size, features=train.features, desc=title)
 
 
 def note_limit(split: Dataset, name: str, note: Callable[[str], None], limit: int) -> None:

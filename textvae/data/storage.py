@@ -22,6 +22,12 @@ from textvae.writing import whole_file
 TEXTS, CHARACTERS = 10_000, 1 << 24
 
 
+def texts_at_once(split: Dataset, most: int) -> int:
+    """How many texts of a split may be in memory together: by their mean length, and `most` of short ones."""
+    mean = split.data.nbytes / max(1, len(split.data))  # of the whole table, of which the split may be a part
+    return max(1, min(most, int(CHARACTERS / max(1.0, mean))))
+
+
 def store(rows: Iterable[dict[str, str | None]], labelled: bool, key: object, name: str) -> tuple[Dataset, int]:
     """Writes texts to disk, without blank ones, unless they stand there already.
 

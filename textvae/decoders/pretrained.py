@@ -79,7 +79,7 @@ class PretrainedState:
     And the state of a decoder beside.
     """
 
-    is_compileable = False
+    is_compileable = is_croppable = False
 
     def __init__(self):
         self.cache: DynamicCache | None = None

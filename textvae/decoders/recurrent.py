@@ -59,7 +59,7 @@ class RecurrentDecoderConfig(VocabularyDecoderConfig):
 class RecurrentState:
     """The state of recurrent layers during generation, in the shape that `generate` expects of a cache."""
 
-    is_compileable = False
+    is_compileable = is_croppable = False
 
     def __init__(self):
         self.layers: list[tuple[Tensor, ...]] = []

@@ -56,6 +56,7 @@ def interpolation_quality(
     mu = vae.encode(ends).view(pairs, 2, -1)
     points = torch.cat([path(a, b, STEPS, on_sphere=vae.on_sphere) for a, b in mu])
     greedy = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+    greedy["max_new_tokens"] = vae.room_for(ends)
     decoded = vae.decode(points, allow_unknown=True, **greedy)
     paths = [decoded[start : start + STEPS] for start in range(0, len(decoded), STEPS)]
     chinese = is_chinese(texts[:100])

@@ -34,14 +34,15 @@ from textvae.validation import one_line, suggest
 logger = logging.getLogger(__name__)
 
 BATCH = 256  # of vectors that are decoded
-# What turns the seed of z into that of the words.
-WORDS = 0x9E3779B9
+# What turns a seed into that of the words, and of what is drawn from posteriors: of the same seed, draws from the prior
+# would be theirs.
+WORDS, POSTERIORS = 0x9E3779B9, 0x706F7374
 # What a field of GenerationConfig must hold to have no part in greedy decoding; None would be filled in by generate.
 _GREEDY = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
 # What generate can give beside texts, or wants beside z.
 _NOT_HERE = {
     *("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states"),
-    "guidance_scale",
+    *("guidance_scale", "stop_strings", "prompt_lookup_num_tokens"),
 }
 CARD, ENCODER_TOKENIZER = "README.md", "encoder_tokenizer"
 # What a model card says where the name of the model belongs.
@@ -112,7 +113,7 @@ class TextVAE:
             raise ValueError(f"cannot load {name}: its weights lack {sorted(info['missing_keys'])[0]} and others")
         if device is None:
             device = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
-        text = card and Path(card).read_text(encoding="utf-8")
+        text = card and Path(card).read_text(encoding="utf-8", errors="replace")
         return cls(model.to(device), tokenizer, text, encoder_tokenizer, fitted and Path(fitted))
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -253,7 +254,7 @@ class TextVAE:
                 raise ValueError(f"text {number} of {len(texts)} is a {type(text).__name__}, not a text")
             if not text.strip():
                 raise ValueError(f"text {number} of {len(texts)} is blank: there is nothing to encode")
-        generator = None if seed is None else torch.Generator(self.model.device).manual_seed(seed)
+        generator = None if seed is None else torch.Generator(self.model.device).manual_seed(seed ^ POSTERIORS)
         dataset = encode_texts(texts, self.tokenizer, self.encoder_tokenizer)
         if self.encoder_tokenizer is not None:
             note_limit(dataset, "encode", logger.warning, self.encoder_tokenizer.model_max_length)
@@ -297,9 +298,10 @@ class TextVAE:
         one_by_one = config.get_generation_mode() in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
         loop = decode_rows if one_by_one and streamer is None and config.use_cache is not False else None
         texts: list[str] = []
-        with seeded(seed), torch.no_grad():
-            for start in range(0, len(rows), BATCH):
-                part = rows[start : start + BATCH].to(self.model.device)
+        at_once = max(1, BATCH // max(config.num_beams or 1, config.num_return_sequences or 1))
+        with seeded(None if seed is None else seed ^ WORDS), torch.no_grad():
+            for part in rows.split(at_once):
+                part = part.to(self.model.device)
                 ids = self.model.generate(
                     z=part,
                     # Of bos, with which all begin: transformers warns where it has to guess it (pad and eos are one).
@@ -318,6 +320,9 @@ class TextVAE:
             ValueError: an unknown field, or one that only sampling reads where there is no sampling.
         """
         values = self.model.generation_config.to_diff_dict()
+        overrides = {key: value for key, value in overrides.items() if value is not None}  # generate would fill them in
+        if "max_length" in overrides:
+            raise ValueError("generation.max_length: the run has max_new_tokens; set that")
         # What only sampling reads, of a run that does not sample by itself.
         sampling = values.pop("sampling", {})
         if overrides.pop("allow_unknown", False) and self.model.config.unk_token_id is not None:
@@ -380,15 +385,24 @@ class TextVAE:
             z = draw(n, generator).cpu() * z_scale
         if not self.latent_size:  # without z only the words differ
             generation = {"do_sample": True} | generation
-        # The words have random numbers of their own: of the same seed they would be those of z.
-        texts = self.decode(z, seed=None if seed is None else seed ^ WORDS, **generation)
+        texts = self.decode(z, seed=seed, **generation)
         return (texts, z) if return_z else texts
 
     def reconstruct(
         self, texts: list[str] | str, seed: int | None = None, refine: int = 0, **generation: Any
     ) -> list[str] | str:
-        """Texts to their latent vectors (`encode`) and back, without sampling unless told otherwise."""
-        return self.decode(self.encode(texts, refine=refine), seed=seed, **{"do_sample": False, **generation})
+        """Texts to their latent vectors (`encode`) and back, without sampling unless told otherwise.
+
+        No copy ends before its text, unless max_new_tokens is given.
+        """
+        z = self.encode(texts, refine=refine)
+        usual = {"do_sample": False, "max_new_tokens": self.room_for([texts] if isinstance(texts, str) else texts)}
+        return self.decode(z, seed=seed, **usual | generation)
+
+    def room_for(self, texts: list[str]) -> int:
+        """Tokens that copies may have: five more than the longest text, or what the run gives to all."""
+        longest = int(text_lengths(encode_texts(texts, self.tokenizer)).max())
+        return max(longest + 5, self.model.generation_config.max_new_tokens or 0)
 
     def interpolate(
         self,
@@ -415,7 +429,9 @@ class TextVAE:
             raise ValueError("generation.num_return_sequences: a path has one text a step")
         ends = [self._end(end, refine) for end in (a, b)]
         points = path(*ends, steps, method, self.on_sphere)
-        return self.decode(points, seed=seed, **{"do_sample": False, **generation})
+        texts = [end for end in (a, b) if isinstance(end, str)]
+        room = {"max_new_tokens": self.room_for(texts)} if texts else {}
+        return self.decode(points, seed=seed, **{"do_sample": False} | room | generation)
 
     def _end(self, end: str | Tensor, refine: int) -> Tensor:
         if isinstance(end, str):
