@@ -78,6 +78,19 @@ def test_locked_dropout_in_training_only(make_model, batch, z):
     assert not torch.equal(decoder(batch[0], z).features, decoder(batch[0], z).features)
 
 
+def test_where_locked_dropout_acts(make_model, batch, z):
+    """On word vectors, between layers and before the softmax."""
+    decoder = make_decoder(make_model, dropout=0.5, num_layers=2)
+    sizes = []
+    decoder.drop.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
+    decoder.train()(batch[0], z)
+    assert sizes == [E, H, H]
+    decoder = make_decoder(make_model, dropout=0.5, hidden_size=E, inject=("initial",)).train()
+    dropped = (decoder(batch[0], z).features == 0).float()
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))  # the same at every step
+    assert 0.2 < float(dropped.mean()) < 0.8
+
+
 def test_embedding_dropout_hides_types(make_model, z):
     """A sentence of one type, its vector dropped in about half of the passes, gives two different outcomes."""
     decoder = make_decoder(make_model, embedding_dropout=0.5).train()

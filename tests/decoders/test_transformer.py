@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch import nn
 
 PLACES = ("memory", "embedding", "cross", "rotary")
 SUBSETS = [s for n in (1, 2, 3, 4) for s in itertools.combinations(PLACES, n)]
@@ -28,6 +29,19 @@ def test_z_enters_and_steps_agree(make_model, batch, z, inject, slots):
     steps = [decoder(batch[0][:, t : t + 1], z, state).features for t in range(batch[0].shape[1])]
     torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
     assert (whole - decoder(batch[0], z.roll(1, 0)).features).abs().amax(-1).min() > 1e-4
+
+
+def test_where_dropout_acts(make_model, batch, z):
+    """On word vectors, attention weights and what each part adds."""
+    decoder = make_decoder(make_model, dropout=0.3).train()
+    calls = {}
+    for name, module in decoder.named_modules():
+        if isinstance(module, nn.Dropout):
+            assert module.p == 0.3
+            module.register_forward_hook(lambda *_, name=name: calls.update({name: calls.get(name, 0) + 1}))
+    decoder(batch[0], z)
+    assert calls == {"drop": 1, "blocks.0.drop": 2, "blocks.1.drop": 2}
+    assert all(block.attention.dropout == 0.3 for block in decoder.blocks)
 
 
 @pytest.mark.parametrize(

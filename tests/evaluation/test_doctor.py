@@ -1,6 +1,7 @@
 """The doctor: three models made for the purpose, each called by its name, and each symptom on its own."""
 
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -14,7 +15,7 @@ from textvae import TextVAE, TextVAEConfig, TextVAEModel, registry
 from textvae.data.encoding import encode_texts
 from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.evaluation.advice import advice, findings, more_rate
-from textvae.evaluation.doctor import derangement, distances_to_the_prior, examine, examine_run, gain_from_z
+from textvae.evaluation.doctor import Gain, derangement, distances_to_the_prior, examine, examine_run, gain_from_z
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.run import load_run_recipe
 from textvae.outputs import DecoderOutput
@@ -343,9 +344,36 @@ def test_of_a_run(trained):
 
 def test_many_texts(trained, split, recipe, monkeypatch):
     """No more than 1,000 are looked at, from everywhere in the split."""
+    looked_at = []
+
+    def encode(texts, *tokenizers):
+        looked_at.extend(texts)
+        return encode_texts(texts, *tokenizers)
+
+    monkeypatch.setattr("textvae.evaluation.doctor.encode_texts", encode)
     monkeypatch.setattr("textvae.evaluation.doctor.MOST_TEXTS", 50)
     found = examine(trained.vae, split, recipe, bf16=False)
     assert found["sentences"] == 50
+    texts = split["text"][:]
+    places = [texts.index(text) for text in looked_at]
+    assert (places[0], places[-1]) == (0, len(texts) - 1)
+    assert max(b - a for a, b in itertools.pairwise(places)) <= len(texts) / 49 + 1
+
+
+@pytest.mark.parametrize("information", [2.0, 5.2, 20.0])
+def test_from_how_little_gain_the_decoder_is_deaf(trained, split, recipe, monkeypatch, information):
+    """Half a nat, or a tenth of what z tells, of which no more than log N can be known."""
+    n = len(split)
+    least = {2.0: 0.5, 5.2: 0.52, 20.0: 0.1 * math.log(n)}[information]
+    assert least >= 0.5
+    monkeypatch.setattr("textvae.evaluation.doctor.mutual_information", lambda *_: information)
+    for total, deaf in ((least - 0.01, True), (least + 0.01, False)):
+        words = torch.full((n,), total / 2)
+        gain = Gain(torch.zeros(n), words, words, 0.8, torch.full((5,), total / 5))
+        monkeypatch.setattr("textvae.evaluation.doctor.gain_from_z", lambda *_, gain=gain: gain)
+        found = examine(trained.vae, split, recipe, bf16=False)
+        assert found["decoder_ignores_z"] == deaf
+        assert (found["verdict"] == "collapsed") == deaf
 
 
 def test_it_draws_nothing_from_the_global_generator(examined):
