@@ -26,7 +26,7 @@ class GenerationSection(Section):
     """How text is decoded from z by default.
 
     Args:
-        max_new_tokens: longest text, in tokens.
+        max_new_tokens: longest text, in tokens; copies and paths between texts may be as long as these at least.
         do_sample: sample, rather than take the likeliest token.
         temperature: of sampling.
         top_k: sample among the k likeliest tokens; 0 for all.
