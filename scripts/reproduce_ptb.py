@@ -347,7 +347,8 @@ def report(results: list[dict[str, Any]]) -> str:
         "The gap is to the language model of the same section and seed, where that was at hand, below 0 where the "
         "VAE is better; it has the dropout and the weight decay of the VAEs but those of a higher rate and the "
         "autoencoders, since no other dropout or word dropout was better by more than 0.1 on validation "
-        "([lab log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, the log of the number of sentences. Minutes are those of training. "
+        "([lab log](experiments.md)). The mutual information is an estimate that cannot exceed "
+        "its cap, the log of the number of sentences. Minutes are those of training. "
         f"`runs/table/{CORPUS}` is what the script makes of --data for the comparison. Rows whose objective puts no "
         "weight on the rate (InfoVAE, autoencoders; the adversarial ones and the denoising one hold q(z) alone against "
         "the prior) have no likelihood to speak of: nothing keeps their posteriors from shrinking to points.",
