@@ -30,6 +30,8 @@ from typing import Any
 import runs
 from benchmark import hardware
 
+from textvae.writing import whole_file
+
 STEPS, FAST_STEPS = 1972, 400  # of 128 sentences: six epochs, and a fifth of that
 REFINE = 20  # gradient steps for each text
 SENTENCES, CORPUS = 1000, "corpus"  # of the comparison's validation and test splits; the folder that holds them
@@ -326,9 +328,8 @@ def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
         "fast": trial.fast,
         "commands": trial.commands(),
     }
-    draft = file.with_name(f"{file.name}.draft")  # what is there comes from days of training
-    draft.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(file)
+    with whole_file(file) as draft:  # what is there comes from days of training
+        draft.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return known
 
 

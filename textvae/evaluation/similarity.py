@@ -37,8 +37,9 @@ def mauve(texts: list[str], samples: Callable[[], list[str]], encoder: str, seed
         from mauve import compute_mauve
     except ImportError:
         raise ImportError("--mauve needs mauve-text, which is GPL-3: pip install 'textvae[mauve]'") from None
-    features = [sentence_features(part(), encoder).numpy() for part in (lambda: texts, samples)]
-    return float(compute_mauve(p_features=features[0], q_features=features[1], seed=seed, verbose=False).mauve)
+    p = sentence_features(texts, encoder).numpy()
+    q = sentence_features(samples(), encoder).numpy()
+    return float(compute_mauve(p_features=p, q_features=q, seed=seed, verbose=False).mauve)
 
 
 @torch.no_grad()
