@@ -38,8 +38,8 @@ def autocast(device: torch.device | str, bf16: bool | None = None) -> contextlib
         device: where the model is.
         bf16: True, False, or None for what suits the machine.
     """
-    enabled = has_fast_bf16() if bf16 is None else bf16
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=has_fast_bf16(kind == "cpu") if bf16 is None else bf16)
 
 
 def set_up_process() -> None:

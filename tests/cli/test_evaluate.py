@@ -118,13 +118,23 @@ def test_extras(textvae, run, tmp_path, trained):
     [
         ({"latent_size": 0}, "less the language model: -1.500 ± 0.250 nats a text; below 0 the VAE is better"),
         (
-            {"latent_size": 4, "gap_nll": None, "gap_iw_nll": None},
+            {"latent_size": 4, "lm_nll": None, "gap_nll": None, "gap_iw_nll": None},
             "less the language model: +0.125 bits a byte (iw_nll; the vocabularies differ); below 0 the VAE is better",
+        ),
+        (  # not finite
+            {"latent_size": 4, "gap_iw_nll": None, "gap_iw_nll_stderr": None},
+            "less the language model: undefined, -1.500 ± 0.250 nats a text (iw_nll, nll); below 0 the VAE is better",
         ),
     ],
 )
 def test_gap_line(metrics, expected):
-    gaps = {"gap_nll": -1.5, "gap_nll_stderr": 0.25, "gap_bits_per_byte": 0.125, "gap_bits_per_byte_stderr": None}
+    gaps = {
+        "lm_nll": 3.0,
+        "gap_nll": -1.5,
+        "gap_nll_stderr": 0.25,
+        "gap_bits_per_byte": 0.125,
+        "gap_bits_per_byte_stderr": None,
+    }
     assert gap_line(gaps | metrics) == expected
 
 

@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 
+from tests.tiny import tiny_recipe, train_tiny
 from textvae import TextVAE, evaluate_run, registry
 from textvae.evaluation.fitting import NOISE
 from textvae.evaluation.run import Extras
@@ -164,3 +165,55 @@ def test_mistakes(textvae, run, command, message):
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(f"error: {message}")
     assert not (run / FITTED).exists()
+
+
+@pytest.mark.parametrize("overlong", ["truncate", "drop"])
+def test_it_is_fitted_to_texts_as_they_were_in_training(textvae, texts, tmp_path, overlong):
+    """An encoder with learned positions could not even read the others; neither can the probes."""
+    long, corpus = " ".join(texts[0].split() * 9), tmp_path / "corpus"
+    corpus.mkdir()
+    for split, part in (("train", [*texts[:200], long]), ("valid", texts[200:220]), ("test", texts[220:240])):
+        rows = [f"{text}\t{number % 2}" for number, text in enumerate(part)]
+        (corpus / f"{split}.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
+    encoder = "{kind: transformer, hidden_size: 16, num_heads: 2, num_layers: 1, positions: learned, max_positions: 12}"
+    limits = ["data.max_length=8", f"data.overlong={overlong}", f"model.encoder={encoder}", "training.max_steps=2"]
+    columns = ["data.text_column=text", "data.label_column=label"]
+    run = train_tiny(tiny_recipe(corpus, tmp_path / "run", *columns, *limits))
+    result = textvae("fit-prior", run.folder, "--components", 5, "--json")
+    assert result.code == 0
+    assert result.json["sentences"] == 200 + (overlong == "truncate")
+    assert result.json["components"] == 5
+    probes = textvae("evaluate", run.folder, "--samples", 2, "--probes", "--json")
+    assert probes.code == 0
+    assert 0 <= probes.json["probe_linear"] <= 1
+
+
+def test_it_is_fitted_to_some_of_many_texts(textvae, run, trained, monkeypatch):
+    """From all over the split; no others are encoded."""
+    seen, encode = [], TextVAE.encode
+    monkeypatch.setattr(TextVAE, "encode", lambda self, texts, **o: seen.append(texts) or encode(self, texts, **o))
+    monkeypatch.setattr("textvae.evaluation.fitting.MOST_VECTORS", 30)
+    report = textvae("fit-prior", run, "--components", 5, "--json").json
+    train = trained.splits["train"]["text"][:]
+    assert report["sentences"] == len(seen[0]) == 30
+    assert set(seen[0]) <= set(train)
+    assert set(seen[0]) != set(train[:30])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [(["--components", 9999], "components: 9999 is not allowed"), (["--kind", "flow"], "flow needs the package zuko")],
+)
+def test_what_cannot_be_fitted_is_told_before_texts_are_encoded(textvae, run, monkeypatch, asked, message):
+    monkeypatch.setitem(sys.modules, "zuko.flows.coupling", None)
+    monkeypatch.setattr(TextVAE, "encode", lambda *_, **__: pytest.fail("too late"))
+    result = textvae("fit-prior", run, *asked)
+    assert (result.code, result.err.startswith(f"error: {message}")) == (2, True)
+
+
+def test_a_prior_that_is_worse_than_the_model_s_own_is_told(textvae, run, monkeypatch):
+    worse = FittedPrior({"kind": "standard"}, 8)
+    worse.mean.fill_(9.0)
+    monkeypatch.setattr("textvae.evaluation.fitting.fit_prior", lambda *_: worse)
+    result = textvae("fit-prior", run, "--components", 5)
+    assert (result.code, "less likely under it than under the model's own prior" in result.err) == (0, True)

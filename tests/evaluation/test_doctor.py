@@ -411,6 +411,8 @@ def test_numbers_beyond_json_are_null(trained, split, recipe, model):
 # ---- Advice ----
 
 HEALTHY = {
+    "sentences": 100,
+    "unk_rate": 0.0,
     "rate": 8.0,
     "active_units": 8,
     "latent_size": 8,
@@ -531,7 +533,7 @@ def test_a_rate_without_weight_says_nothing_of_the_decoder(trained, split, recip
     assert (found["verdict"], found["decoder_hears_little"]) == ("healthy", None)
 
 
-@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("free", [None, "objective", "prior"])
 def test_a_small_scale_is_no_collapse_where_nothing_sets_it(trained, split, recipe, model, free):
     """The same model with latent vectors a thirtieth as large."""
     with torch.no_grad():
@@ -540,8 +542,9 @@ def test_a_small_scale_is_no_collapse_where_nothing_sets_it(trained, split, reci
         model.posterior.logvar.bias -= 2 * math.log(30)
         model.decoder.initial.weight *= 30
         model.decoder.layers[0].weight_ih_l0[:, -8:] *= 30
-    if free:
+    if free == "objective":
         recipe = unweighted(recipe)
+    model.prior.learned = free == "prior"  # it would have gone where the posteriors are
     found = examine(TextVAE(model, trained.vae.tokenizer), split, recipe, bf16=False)
     assert found["z_gain"] > 2
     assert (found["active_units"], found["verdict"]) == ((8, "healthy") if free else (0, "collapsed"))
@@ -554,3 +557,26 @@ def test_one_dimension_in_words():
     assert findings(HEALTHY | TOLD | {"latent_size": 1, "active_units": 1})[0].endswith("its one dimension is active.")
     told = findings(HEALTHY | TOLD | {"decoder_ignores_z": True})[0]
     assert told == "The posterior's mean differs from text to text in 8 of 8 dimensions."
+
+
+def test_texts_of_unknown_words(corpus_file, tmp_path):
+    """Of which every posterior is the same: the tokenizer is to blame, and told first, in training as well."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    words = corpus_file.read_text().splitlines()
+    for split, lines in (("train", words), ("valid", [f"w{n}" for n in range(20)]), ("test", words[:9])):
+        (corpus / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    run = train_tiny(tiny_recipe(corpus, tmp_path / "run", "training.max_steps=3"))
+    told = "validation: 50% of the tokens are the unknown word; set tokenizer.kind to bpe"
+    assert any(notice.startswith(told) for notice in run.corpus.notices)
+    found = run.diagnosis
+    assert (found["unk_rate"], found["verdict"]) == (0.5, "collapsed")
+    assert found["findings"][0].startswith("50% of the tokens are the unknown word")
+    assert found["advice"][0].startswith("First of all: set tokenizer.kind to bpe")
+    assert found["findings"][-1] == "There are only 20 validation texts: all of this may be chance."
+
+
+def test_known_words_and_many_texts_are_not_talked_about(examined):
+    told = " ".join(examined()["findings"])
+    assert "unknown" not in told
+    assert "chance" not in told

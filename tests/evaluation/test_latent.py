@@ -84,7 +84,7 @@ def test_active_units():
     assert active_units(mu) == 2
 
 
-@pytest.mark.parametrize(("mu", "expected"), [([[3.0, 4.0]], 0), ([[0.0, 1.0], [0.0, 1.1], [1.0, 1.05]], 1)])
+@pytest.mark.parametrize(("mu", "expected"), [([[3.0, 4.0]], None), ([[0.0, 1.0], [0.0, 1.1], [1.0, 1.05]], 1)])
 def test_active_units_of_few_texts(mu, expected):
     assert active_units(torch.tensor(mu)) == expected
 

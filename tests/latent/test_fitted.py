@@ -6,7 +6,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from textvae import registry
 from textvae.latent import fitted as module
-from textvae.latent.fitted import FITTED, FittedPrior, fit_prior
+from textvae.latent.fitted import FITTED, FittedPrior, fit_prior, prior_to_fit
 
 TRUTH = MixtureSameFamily(
     Categorical(torch.tensor([0.2, 0.3, 0.5])),
@@ -82,3 +82,30 @@ def test_save_and_load(kind, z, tmp_path):
 def test_mistakes(z, rows, options, message):
     with pytest.raises(ValueError, match=message):
         fit_prior(z[:rows], **options)
+
+
+@pytest.mark.parametrize("kind", ["mixture", "flow"])
+def test_the_seed_decides(z, kind, monkeypatch):
+    monkeypatch.setattr(module, "STEPS", 10)
+    one, same, other = (fit_prior(z[:300], kind, seed=seed).prior.state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert any(not torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_flow_begins_as_the_gaussian_of_the_moments(z, monkeypatch):
+    monkeypatch.setattr(module, "_maximum_likelihood", lambda *_: None)
+    expected = Independent(Normal(z.mean(0), z.std(0)), 1).log_prob(z[:50])
+    torch.testing.assert_close(fit_prior(z, "flow").log_prob(z[:50]), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("count", "components"), [(2, 1), (59, 2), (1000, 50), (6000, 50)])
+def test_how_many_components_a_small_corpus_has(count, components):
+    assert prior_to_fit(count, "mixture")["components"] == components
+
+
+def test_a_component_with_a_single_vector_is_no_point():
+    """Others from the same source are still to be expected: with points they would be thousands of nats away."""
+    rows = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    fitted = fit_prior(rows[:100], "mixture", components=50)
+    standard = Independent(Normal(torch.zeros(16), torch.ones(16)), 1)
+    assert fitted.log_prob(rows[100:]).mean() > standard.log_prob(rows[100:]).mean() - 6

@@ -92,3 +92,11 @@ def test_rate_of_validation(corpus_file, tmp_path, rate):
     )
     run = train_tiny(recipe)
     assert run.metrics["rate"] == pytest.approx(rate, rel=0.05)
+
+
+def test_another_rate_is_asked_for_at_once_in_a_resumed_training():
+    old, new = (registry.build("objective", {"kind": "target_rate", "rate": rate}) for rate in (4.0, 8.0))
+    old.after_step(torch.tensor(6.0))
+    old.after_evaluation(4.0)
+    new.load_state_dict(old.state_dict())
+    assert new.target.item() == pytest.approx(12.0)

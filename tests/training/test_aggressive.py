@@ -8,8 +8,11 @@ import torch
 from tests.training.test_trainer import make_trainer, sentences, weights  # noqa: F401 - fixtures
 from textvae.evaluation.latent import latent_information
 from textvae.evaluation.likelihood import evaluate_bound
+from textvae.objectives import ElboConfig, Objective
+from textvae.outputs import ObjectiveOutput
 from textvae.training import aggressive
 from textvae.training.aggressive import is_aggressive, sides
+from textvae.training.arguments import TextVAETrainingArguments
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_the_encoder_moves_before_the_update_and_the_rest_in_it(make_trainer, mo
             super().after_update()
 
     trainer = make_trainer(
-        cls=Noting, aggressive=True, max_steps=3, per_device_train_batch_size=8, learning_rate=1e-2, logging_steps=1,
+        cls=Noting, aggressive=True, max_steps=3, per_device_train_batch_size=10, learning_rate=1e-2, logging_steps=1,
         eval_strategy="steps", eval_steps=3,
     )  # fmt: skip
     trainer.train()
@@ -152,3 +155,55 @@ def test_a_language_model_has_no_encoder_to_train_ahead(make_trainer):  # noqa: 
     trainer.train()
     assert trainer.state.global_step == 4
     assert not any("inner_updates" in row for row in trainer.state.log_history)
+
+
+class Scripted(Objective):
+    """A loss that is prescribed, whatever the model says; it has a gradient all the same."""
+
+    def __init__(self, values):
+        super().__init__(ElboConfig())
+        self.values = iter(values)
+
+    def forward(self, output, progress):
+        told = output.distortion.mean() + output.rate.mean()
+        return ObjectiveOutput(told - told.detach() + next(self.values), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("losses", "updates"),
+    [
+        ([9, 9, 5, 5, 6, 6, 1, 1], 6),  # worse than the window before, better than all before
+        ([9, 5, 6, 4, 5, 5, 1, 1], 6),  # no better is enough
+        ([9, 8, 7, 6], 4),  # at most MOST
+    ],
+)
+def test_each_window_is_held_against_the_one_before(make_trainer, monkeypatch, losses, updates):  # noqa: F811
+    """Every batch is the whole corpus, so that a loss is one a token but for a factor."""
+    monkeypatch.setattr(aggressive, "LOOK_EVERY", 2)
+    monkeypatch.setattr(aggressive, "MOST", len(losses))
+    trainer = make_trainer(max_steps=1)
+    trainer.train()
+    trainer.objective = Scripted(losses)
+    assert aggressive.train_encoder(trainer) == updates
+
+
+def test_gradients_of_the_encoder_are_clipped(make_trainer, monkeypatch):  # noqa: F811
+    """By its own norm; 0 turns it off."""
+    monkeypatch.setattr(aggressive, "MOST", 1)
+    moved = []
+    for norm in (0.01, 0.0):
+        options = {"optim": "sgd", "lr_scheduler_type": "constant", "learning_rate": 0.1, "max_grad_norm": norm}
+        trainer = make_trainer(max_steps=1, **options)
+        trainer.train()
+        before = weights(trainer.model)
+        aggressive.train_encoder(trainer)
+        after = weights(trainer.model)
+        moved.append(float(torch.stack([(after[name] - before[name]).norm() for name in before]).norm()))
+    assert moved[0] == pytest.approx(0.001, rel=1e-2)
+    assert moved[1] > 0.002
+
+
+def test_several_processes_are_refused(make_trainer, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(TextVAETrainingArguments, "world_size", property(lambda self: 2))
+    with pytest.raises(ValueError, match=r"training\.aggressive: true is not for several processes"):
+        make_trainer(aggressive=True, eval_strategy="steps", eval_steps=2)

@@ -62,3 +62,9 @@ def test_runs_on_what_there_is(tmp_path):
 def test_ema_decay_out_of_range(tmp_path, decay):
     with pytest.raises(ValueError, match=rf"training\.ema_decay: {decay} is not in \[0, 1\)"):
         TextVAETrainingArguments(str(tmp_path), ema_decay=decay)
+
+
+def test_one_process_takes_one_accelerator(tmp_path):
+    args = TextVAETrainingArguments(str(tmp_path), use_cpu=True)
+    args._n_gpu = 4  # as on a machine with four
+    assert (args.n_gpu, args.train_batch_size) == (1, args.per_device_train_batch_size)

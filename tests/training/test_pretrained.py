@@ -28,6 +28,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from tests.pretrained import DECODERS, SEQ2SEQ, UNTIED, make_pair, recipe_of
 from textvae import TextVAE, train, weights
 from textvae.data.collator import Collator
+from textvae.data.config import NoiseConfig
 from textvae.data.corpus import Corpus
 from textvae.data.encoding import encode_corpus
 from textvae.encoders.pretrained import PretrainedEncoder
@@ -735,3 +736,53 @@ def test_training_with_checkpointing_and_batches_by_tokens(pair, texts, tmp_path
     assert run.metrics["nll"] > 0
     resumed = train(recipe, resume=True)
     assert resumed.metrics["nll"] == pytest.approx(run.metrics["nll"])
+
+
+def test_noise_reaches_a_frozen_encoder(pair, texts, tmp_path, monkeypatch):
+    """What it makes of the texts as they are is not kept then: batches would bring it in place of the noise."""
+    passes, forward = [], PretrainedEncoder.forward
+
+    def counted(self, ids, mask, word_vectors=None):
+        passes.append(self.training)
+        return forward(self, ids, mask, word_vectors)
+
+    monkeypatch.setattr(PretrainedEncoder, "forward", counted)
+    recipe = recipe_of(pair, tmp_path, texts)
+    data = recipe.data.model_copy(update={"noise": NoiseConfig(drop=0.5)})
+    run = train(dataclasses.replace(recipe, data=data))
+    assert "summary" not in run.splits["train"].column_names
+    assert any(passes)
+
+
+def test_another_pooling_or_precision_is_other_summaries(run, monkeypatch):
+    columns = ["ids", "length", "text", "encoder_ids"]
+    plain = {name: split.select_columns(columns) for name, split in run.splits.items()}
+    model = run.vae.model
+
+    def summaries(bf16=False):
+        return torch.tensor(with_summaries(DatasetDict(plain), model, model.device, bf16)["train"]["summary"][:3])
+
+    first, rounded = summaries(), summaries(bf16=True)
+    monkeypatch.setattr(model.encoder.pooling, "kind", "max")
+    monkeypatch.setitem(model.config.encoder, "pooling", "max")
+    assert not torch.equal(first, rounded)
+    assert not torch.allclose(first, summaries(), atol=1e-3)
+
+
+def test_what_is_anchored_has_no_decay_to_zero_and_goes_back_at_its_own_rate(pair, texts, tmp_path):
+    decays = set()
+
+    class Look(TrainerCallback):
+        def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
+            own = {id(weight) for weight in model.decoder.pretrained_weights()}
+            groups = optimizer.param_groups
+            decays.update(group["weight_decay"] for group in groups for p in group["params"] if id(p) in own)
+
+    recipe = recipe_of(pair, tmp_path, texts, decoder={"train": "all"})
+    recipe.training |= {"pretrained_weight_decay": 100.0, "weight_decay": 0.1, "lr_scheduler_type": "constant"}
+    recipe.training |= {"pretrained_learning_rate": 1e-2, "learning_rate": 1e-4}
+    run = train(recipe, callbacks=[Look()])
+    assert decays == {0.0}
+    ours = run.vae.model.decoder.backbone.state_dict()
+    for name, weight in AutoModelForCausalLM.from_pretrained(pair / "decoder").state_dict().items():
+        torch.testing.assert_close(ours[name][: len(weight)], weight, msg=name)  # 1e-2 * 100: all the way back

@@ -595,3 +595,8 @@ def test_the_seed_decides(short, template):
     assert same.metrics | {"seconds": 0} == template.metrics | {"seconds": 0}
     assert (same.folder / "model.safetensors").read_bytes() == (template.folder / "model.safetensors").read_bytes()
     assert same.metrics["nll"] != other.metrics["nll"]
+
+
+def test_arguments_without_effect_are_told(short, caplog):
+    short("training.label_smoothing_factor=0.1")
+    assert "training.label_smoothing_factor: no effect; the loss is the objective's" in caplog.text

@@ -50,6 +50,7 @@ def make_trainer(tmp_path, tokenizer, sentences):
         cls=TextVAETrainer,
         callbacks=None,
         evaluate_on=None,
+        where="objective",
         **given,
     ) -> TextVAETrainer:
         torch.manual_seed(0)
@@ -77,6 +78,7 @@ def make_trainer(tmp_path, tokenizer, sentences):
             callbacks=callbacks,
             data=data,
             encoder_tokenizer=encoder_tokenizer,
+            where=where,
         )
         return trainer
 
@@ -871,3 +873,25 @@ def test_an_update_holds_the_same_sentences_however_it_is_accumulated(make_train
 def test_refused(make_trainer, options, message):
     with pytest.raises(ValueError, match=message):
         make_trainer(per_device_train_batch_size=1, **options)
+
+
+def test_numbers_of_other_texts_choose_no_weights(make_trainer):
+    trainer, _ = scripted(make_trainer, {"beta": 1.0}, [5, 3, 4, 6])
+    trainer.train()
+    trainer.nll[4] = 1.0  # of texts that the last weights know
+    trainer.evaluate(trainer.train_dataset)
+    assert trainer.finish()["step"] == 2
+
+
+def test_a_single_validation_text_looks_like_nothing(make_trainer, sentences, monkeypatch, caplog):
+    monkeypatch.setattr("textvae.training.collapse.LEAST_RATE", -1.0)
+    trainer = make_trainer(evaluate_on=sentences[:1], eval_strategy="steps", eval_steps=1)
+    trainer.train()
+    assert collapse_warnings(caplog) == []
+    assert "eval_active_units" not in trainer.state.log_history[-1]
+
+
+def test_a_collapse_is_told_with_the_place_of_the_objective(make_trainer):
+    """Which in a stage may be its own."""
+    where = "training.stages: 2: objective"
+    assert f"{where}.free_bits" in make_trainer(where=where)._watch.advice

@@ -109,14 +109,13 @@ def curve_lines(metrics: dict[str, Any]) -> list[str]:
 
 def gap_line(metrics: dict[str, Any]) -> str:
     """How far the VAE and the language model are apart, in the unit in which they can be compared."""
-    if metrics["gap_nll"] is None:
+    if metrics["lm_nll"] is None:
         names, unit = ("gap_bits_per_byte",), "bits a byte (iw_nll; the vocabularies differ)"
     elif metrics["latent_size"]:
         names, unit = ("gap_iw_nll", "gap_nll"), "nats a text (iw_nll, nll)"
     else:
         names, unit = ("gap_nll",), "nats a text"
-    gaps = [
-        f"{metrics[name]:+.3f}" + ("" if (error := metrics[f"{name}_stderr"]) is None else f" ± {error:.3f}")
-        for name in names
-    ]
+    gaps = ["undefined" if metrics[name] is None else f"{metrics[name]:+.3f}" for name in names]
+    errors = [metrics[f"{name}_stderr"] for name in names]
+    gaps = [gap if error is None else f"{gap} ± {error:.3f}" for gap, error in zip(gaps, errors, strict=True)]
     return f"less the language model: {', '.join(gaps)} {unit}; below 0 the VAE is better"

@@ -15,7 +15,9 @@ def run(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=MOVED.")
     ] = None,
     kind: Annotated[str, typer.Option(help="mixture (of Gaussians) or flow (needs textvae\\[flows]).")] = "mixture",
-    components: Annotated[int | None, typer.Option(min=1, help="Of the mixture; 50 when not given.")] = None,
+    components: Annotated[
+        int | None, typer.Option(min=1, help="Of the mixture; 50, or fewer on small corpora.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     json: Json = False,
 ) -> None:

@@ -169,6 +169,11 @@ def _limit(train: Dataset, corpus: Corpus, tokenizer, limit: int, overlong: str)
     return train.map(cut, input_columns=columns, batched=True, batch_size=size, features=train.features, desc=title)
 
 
+def unknown_share(dataset: Dataset, unk_token_id: int | None) -> float:
+    """Share of the tokens of texts, each text's eos counted, that are the unknown word."""
+    return sum(ids.count(unk_token_id) for ids in dataset["ids"][:]) / int(text_lengths(dataset).sum())
+
+
 def note_limit(split: Dataset, name: str, note: Callable[[str], None], limit: int) -> None:
     """Says how many texts an encoder with a tokenizer of its own does not read whole."""
     if limit > np.iinfo(np.int32).max:  # a tokenizer without a limit says 10^30

@@ -13,10 +13,14 @@ from textvae.recipe import Recipe
 HEALTHY_SHARE = 0.8
 # A posterior with a smaller rate, in nats, has next to nothing to tell, however many of its dimensions differ.
 LEAST_RATE = 1.0
+# Share of unknown words from which on texts are more like one another than they are, and texts below which every number
+# here may be chance.
+MOST_UNKNOWN, FEW_TEXTS = 0.2, 30
 # Tokens of a text that count as its first words.
 FIRST_WORDS = 3
 # Share of samples in empty places from which on there are holes.
 HOLES_SHARE = 0.5
+KNOW_WORDS = "set tokenizer.kind to bpe, to which no text is unknown (or to char, where there are no spaces)"
 # Of objectives that hold the aggregated posterior against the prior: the weight of that.
 DISCREPANCIES = {"infovae": "mmd_weight", "adversarial": "weight"}
 
@@ -39,6 +43,8 @@ def findings(found: dict[str, Any]) -> list[str]:
     else:
         decoder = f"The decoder uses z: with the z of another text its nll rises by {gain}."
     lines = [posterior, decoder]
+    if found["unk_rate"] > MOST_UNKNOWN:
+        lines = [f"{found['unk_rate']:.0%} of the tokens are the unknown word: most of a text cannot be told.", *lines]
     if found["decoder_hears_little"]:
         lines += [f"That is little for a rate of {found['rate']:.2f} nats: most of what z tells is not heard."]
     if has_little(found) and found["active_units"]:
@@ -63,6 +69,8 @@ def findings(found: dict[str, Any]) -> list[str]:
             f"The mutual information, {found['mutual_information']:.2f} nats, is at its cap log {found['sentences']} = "
             f"{found['mutual_information_cap']:.2f}: z may hold more than that estimate can say."
         ]
+    if found["sentences"] < FEW_TEXTS:
+        lines += [f"There are only {found['sentences']} validation texts: all of this may be chance."]
     return lines
 
 
@@ -76,7 +84,8 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
     word_dropout = _named("model", recipe.model, "decoder.word_dropout")
     word_dropout += f" to {max(0.3, round((1 + hidden) / 2, 2))} or more"
     places = _places_left(recipe.model)
-    lines = more_rate(*sections) if tells_little else []
+    lines = [f"First of all: {KNOW_WORDS}."] if found["unk_rate"] > MOST_UNKNOWN else []
+    lines += more_rate(*sections) if tells_little else []
     if unheard:
         lines += [f"Weaken the decoder: raise {word_dropout}."]
     if unheard and found["active_units"] and places:

@@ -19,7 +19,7 @@ from textvae import registry
 from textvae.data.batches import batch_of, length_sorted_batches
 from textvae.data.collator import Collator
 from textvae.data.corpus import load_corpus
-from textvae.data.encoding import encode_texts, text_lengths
+from textvae.data.encoding import encode_texts, text_lengths, unknown_share
 from textvae.evaluation.advice import (
     FIRST_WORDS,
     HEALTHY_SHARE,
@@ -148,6 +148,7 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
     active, rate = int(is_active.sum()), _number(bound.rate.mean()) if has_density else None
     found = {
         "sentences": n,
+        "unk_rate": unknown_share(dataset, vae.model.config.unk_token_id),
         "nll": _number(bound.nll.mean()) if has_density else None,
         "rate": rate,
         "mutual_information": _number(information),

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from datasets import DatasetDict
 from torch import Tensor
 
-from textvae.data.corpus import fingerprint, load_corpus
+from textvae.data.corpus import Corpus, fingerprint, load_corpus
+from textvae.data.encoding import encode_corpus
 from textvae.evaluation.run import fingerprints_of, load_data_recipe
 from textvae.inference.text_vae import TextVAE
-from textvae.latent.fitted import MOST_VECTORS, check_fit, fit_prior
+from textvae.latent.fitted import fit_prior, prior_to_fit
+
+logger = logging.getLogger(__name__)
 
 # The draws of a split have noise of their own: with that of the training vectors, to which the prior is fitted, vectors
 # of other texts would be likelier than they are.
 NOISE = {"train": 0x7261696E, "validation": 0x76616C69}
+# More vectors than these are thinned out: the fit gains little from them.
+MOST_VECTORS = 100_000
 AT_ONCE = 1000  # vectors whose densities are taken together, since a mixture makes K of each
 
 
@@ -32,13 +39,14 @@ def fit_run_prior(
     Args:
         folder: the run folder.
         kind: mixture or flow.
-        components: of the mixture; 50 when None.
+        components: of the mixture; 50 when None, or one for 20 texts where that is less.
         seed: of all that is random.
         overrides: `data.key=value`, where its corpus has moved.
 
     Returns:
-        `kind`, `sentences` that it is fitted to, `seconds`, and in nats a sentence the mean log-density of validation
-        vectors under the fitted prior and under the model's own: `fitted_log_prob` and `prior_log_prob`.
+        `kind` of the prior and its keys, `sentences` that it is fitted to, `seconds`, and in nats a sentence the mean
+        log-density of validation vectors under the fitted prior and under the model's own: `fitted_log_prob` and
+        `prior_log_prob`.
 
     Raises:
         ValueError: no such run, its corpus is gone or another, its latent vectors are not those of such a prior, or
@@ -62,23 +70,29 @@ def fit_run_prior(
             f"{folder}: its training texts are not those of when it was trained, to which a prior is fitted; put them "
             "back, or name the place to which they have moved (data.source=MOVED)"
         )
-    check_fit(len(splits["train"]), kind, components)
+    prior_to_fit(min(len(splits["train"]), MOST_VECTORS), kind, components)  # a mistake is told at once
+    # Texts as they were in training, where long ones are cut or left out.
+    corpus = Corpus(DatasetDict({name: splits[name] for name in NOISE}))
+    encoded = encode_corpus(corpus, vae.tokenizer, recipe.data.max_length, recipe.data.overlong)
     z = {}
-    for name, texts in splits.items():
-        if name in NOISE:
-            if len(texts) > MOST_VECTORS:  # the fit gains little from more
-                rows = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:MOST_VECTORS]
-                texts = texts.select(rows.tolist())
-            z[name] = vae.encode(texts["text"][:], sample=True, seed=seed ^ NOISE[name])
+    for name, texts in encoded.items():
+        if len(texts) > MOST_VECTORS:
+            rows = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:MOST_VECTORS]
+            texts = texts.select(rows.tolist())
+        z[name] = vae.encode(texts["text"][:], sample=True, seed=seed ^ NOISE[name])
     fitted = fit_prior(z["train"], kind, components, seed)
     for stale in Path(folder).glob("metrics-*-fitted-prior.json"):  # of the one before
         stale.unlink(missing_ok=True)
     fitted.save(folder)
+    found = _mean_log_prob(fitted, z["validation"])
+    own = _mean_log_prob(vae.model.prior, z["validation"].to(vae.model.device))
+    if found < own:
+        logger.warning("vectors of validation texts are less likely under it than under the model's own prior")
     return {
-        "kind": kind,
+        **fitted.config,
         "sentences": len(z["train"]),
-        "fitted_log_prob": _mean_log_prob(fitted, z["validation"]),
-        "prior_log_prob": _mean_log_prob(vae.model.prior, z["validation"].to(vae.model.device)),
+        "fitted_log_prob": found,
+        "prior_log_prob": own,
         "seconds": round(time.time() - start, 2),
     }
 

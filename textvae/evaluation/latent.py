@@ -20,7 +20,7 @@ FLOW_SENTENCES = 1000
 PAIRS_AT_ONCE = 2_000_000
 
 
-def active_units(mu: Tensor, support: str = "euclidean") -> int:
+def active_units(mu: Tensor, support: str = "euclidean") -> int | None:
     """Dimensions whose posterior mean varies over the texts: Var_x(mu_d) > 0.01.
 
     On the unit sphere it is Var_x(mu_d) > 0.01 / D, since the uniform prior has a variance of 1 / D where the standard
@@ -30,9 +30,12 @@ def active_units(mu: Tensor, support: str = "euclidean") -> int:
         mu: (N,D) posterior means of a split.
         support: where they lie, euclidean or sphere.
 
+    Returns:
+        How many; None of a single text.
+
     Source: Burda et al. 2016, arXiv 1509.00519, section 5.2.
     """
-    return int((mu.var(0) > least_variance(support, mu.shape[1])).sum()) if len(mu) > 1 else 0
+    return int((mu.var(0) > least_variance(support, mu.shape[1])).sum()) if len(mu) > 1 else None
 
 
 def least_variance(support: str, dimensions: int) -> float:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from textvae.data.batches import length_sorted_batches
-from textvae.data.encoding import text_lengths
+from textvae.data.encoding import text_lengths, unknown_share
 from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import Bound, evaluate_bound, importance_weighted_nll
 from textvae.evaluation.text import bleu, distinct, is_chinese, self_bleu, token_accuracy
@@ -114,7 +114,6 @@ def evaluate_split(
     bound = evaluate_bound(model, dataset, seed=seed, bf16=bf16, progress=counter(progress, "bound", n))
     tokens, total_bytes = int(text_lengths(dataset).sum()), sum(dataset["bytes"])
     texts, ids = dataset["text"][:], dataset["ids"][:]
-    unk = sum(row.count(model.config.unk_token_id) for row in ids) / tokens
     lossless = come_back(vae.tokenizer, texts, ids)
     metrics: dict[str, Any] = dict.fromkeys(KEYS)
     metrics |= {
@@ -123,7 +122,7 @@ def evaluate_split(
         "tokens": tokens,
         "distortion": _mean(bound.distortion),
         "latent_size": latent,
-        "unk_rate": unk,
+        "unk_rate": unknown_share(dataset, model.config.unk_token_id),
     }
     iw = None
     if bound.nll is not None:
@@ -177,8 +176,8 @@ def tokenizer_for_bleu(vae: TextVAE, chinese: bool) -> str:
         return "zh"
     definition = json.loads(vae.tokenizer.backend_tokenizer.to_str())
     # A tokenizer of characters is of the same type, and differs in what comes before.
-    words = definition["model"]["type"] == "WordLevel" and definition["pre_tokenizer"]["type"] != "FixedLength"
-    return "none" if words else "13a"
+    before = (definition["pre_tokenizer"] or {}).get("type")
+    return "none" if definition["model"]["type"] == "WordLevel" and before != "FixedLength" else "13a"
 
 
 def counter(progress: Callable[[str, int, int], None] | None, stage: str, total: int) -> Callable[[int], None]:

@@ -16,6 +16,7 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
+from textvae.data.config import DataConfig
 from textvae.data.corpus import SPLIT_NAMES, Corpus, fingerprint, load_corpus, text_batches
 from textvae.data.encoding import encode_corpus
 from textvae.evaluation.comparison import common_units, gap
@@ -173,7 +174,7 @@ def evaluate_run(
             tokenize = tokenizer_for_bleu(vae, is_chinese(texts[:100]))
             metrics |= interpolation_quality(vae, texts, extras.paths, tokenize, lm, bf16=bf16)
         if extras.probes:
-            metrics |= _probes(vae, evaluation.bound.mu, corpus.splits["train"], corpus.splits[split])
+            metrics |= _probes(vae, evaluation.bound.mu, corpus.splits, split, recipe.data)
         if extras.mauve:
             metrics |= {"mauve": similarity, "mauve_features": extras.mauve}
         if extras.refine:
@@ -208,6 +209,10 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
         if "label" not in splits["train"].column_names:
             raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
         check_labels(*([x for x in part["label"][:] if x is not None] for part in (splits["train"], splits[split])))
+    if extras.refine and posterior != "gaussian":
+        logger.warning("--refine: copies only, no bound, since %s posteriors are not refined", posterior)
+    if extras.paths and not (extras.against or extras.perplexities):
+        logger.warning("--paths: the nll of the paths takes a language model: --against LM_RUN, or --perplexities")
     if extras.curve and not (vae.latent_size and vae.model.posterior.has_density):
         what = f"a {posterior} posterior has no density" if vae.latent_size else "a plain language model has no bound"
         raise ValueError(f"--curve: {what}, so there is no curve")
@@ -238,8 +243,12 @@ def _language_model(folder: str | Path, run: Path, train: Dataset | None) -> Tex
     return lm
 
 
-def _probes(vae: TextVAE, mu: Tensor, train: Dataset, split: Dataset) -> dict[str, Any]:
-    """Probes of the labels that are there; mu (N,D) belongs to the texts of the split."""
+def _probes(vae: TextVAE, mu: Tensor, splits: DatasetDict, name: str, data: DataConfig) -> dict[str, Any]:
+    """Probes of the labels that are there; mu (N,D) belongs to the texts of the split of that name."""
+    # Training texts as they were in training, where long ones are cut or left out.
+    corpus = Corpus(DatasetDict({"train": splits["train"]}))
+    train = encode_corpus(corpus, vae.tokenizer, data.max_length, data.overlong)["train"]
+    split = splits[name]
     labels = np.array(train["label"][:], dtype=object)
     known = np.flatnonzero(labels != None)  # noqa: E711, elementwise
     if len(known) > MOST_TEXTS:

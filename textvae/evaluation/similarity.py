@@ -36,7 +36,7 @@ def mauve(texts: list[str], samples: Callable[[], list[str]], encoder: str, seed
     try:
         from mauve import compute_mauve
     except ImportError:
-        raise ImportError("--mauve needs mauve-text, which is GPL-3: pip install 'textvae[mauve]'") from None
+        raise ImportError("--mauve needs mauve-text, which is GPL-3: pip install mauve-text") from None
     p = sentence_features(texts, encoder).numpy()
     q = sentence_features(samples(), encoder).numpy()
     return float(compute_mauve(p_features=p, q_features=q, seed=seed, verbose=False).mauve)

@@ -16,16 +16,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from textvae import registry
+from textvae.latent.flow import require_zuko
 from textvae.latent.mixture import MixturePrior
 from textvae.writing import whole_file
 
 FITTED = "fitted_prior.safetensors"
-COMPONENTS = 50  # of a mixture
-# More vectors than these are thinned out: the fit gains little from them.
-MOST_VECTORS = 100_000
-# Of EM: rounds at most, the gain in nats a vector that is worth another, and the least variance of a component, where
-# the data have 1.
-ROUNDS, GAIN, LEAST_VARIANCE = 200, 1e-4, 1e-3
+# Of a mixture: so many, but no more than one for so many vectors.
+COMPONENTS, VECTORS_PER_COMPONENT = 50, 20
+# Of EM: rounds at most, the gain in nats a vector that is worth another, and for how many vectors of variance 1, that
+# of the data, each component's variance counts in what it was before: one that has a single vector is no point.
+ROUNDS, GAIN, PSEUDO_COUNT = 200, 1e-4, 1.0
 # Of the flow: steps of Adam, vectors a step, and the highest learning rate.
 STEPS, BATCH, LEARNING_RATE = 1000, 512, 2e-3
 
@@ -68,8 +68,8 @@ class FittedPrior(nn.Module):
         return fitted.eval()
 
 
-def check_fit(count: int, kind: str, components: int | None) -> None:
-    """Refuses a prior that cannot be fitted.
+def prior_to_fit(count: int, kind: str, components: int | None = None) -> dict[str, Any]:
+    """The prior that is fitted to so many vectors, as a mapping of its kind and keys.
 
     Args:
         count: N, the number of vectors.
@@ -79,16 +79,22 @@ def check_fit(count: int, kind: str, components: int | None) -> None:
         ValueError: an unknown kind, or fewer vectors than components.
         ImportError: a flow, and zuko is not installed.
     """
-    if kind not in ("mixture", "flow"):
-        raise ValueError(f"kind: {kind!r} is not known; known: flow, mixture")
-    if kind == "flow" and components is not None:
-        raise ValueError("components: a flow has none; leave it out, or choose kind mixture")
-    if kind == "mixture" and not 1 <= (wanted := COMPONENTS if components is None else components) <= count:
-        raise ValueError(f"components: {wanted} is not allowed with {count} vectors; from 1 to that number")
     if count < 2:
         raise ValueError(f"{count} latent vectors are too few to fit a prior to")
     if kind == "flow":
-        registry.build("prior", registry.resolve("prior", "flow", "prior"), 2)
+        if components is not None:
+            raise ValueError("components: a flow has none; leave it out, or choose kind mixture")
+        require_zuko()
+        config = {"kind": kind, "transform": "spline", "num_layers": 6}
+    elif kind == "mixture":
+        if components is None:
+            components = max(1, min(COMPONENTS, count // VECTORS_PER_COMPONENT))
+        if not 1 <= components <= count:
+            raise ValueError(f"components: {components} is not allowed with {count} vectors; from 1 to that number")
+        config = {"kind": kind, "components": components}
+    else:
+        raise ValueError(f"kind: {kind!r} is not known; known: flow, mixture")
+    return registry.resolve("prior", config, "prior")
 
 
 def fit_prior(z: Tensor, kind: Literal["mixture", "flow"] = "mixture", components: int | None = None, seed: int = 0):
@@ -97,7 +103,7 @@ def fit_prior(z: Tensor, kind: Literal["mixture", "flow"] = "mixture", component
     Args:
         z: (N,D), one draw from the posterior of each training text.
         kind: mixture (of Gaussians, by expectation maximisation) or flow (splines, by gradient descent).
-        components: K of the mixture; 50 when None.
+        components: K of the mixture; 50 when None, or one for 20 vectors where that is less.
         seed: of all that is random.
 
     Returns:
@@ -108,16 +114,17 @@ def fit_prior(z: Tensor, kind: Literal["mixture", "flow"] = "mixture", component
         ImportError: a flow, and zuko is not installed.
 
     Source: Ghosh et al. 2020, arXiv 1903.12436, section 4 (a density fitted after training, there a mixture of
-    Gaussians); EM: Dempster et al. 1977.
+    Gaussians); EM: Dempster et al. 1977; why variances are held up: Fraley & Raftery 2007, section 2.
     """
-    check_fit(len(z), kind, components)
-    generator = torch.Generator().manual_seed(seed)
-    z = z[torch.randperm(len(z), generator=generator)[:MOST_VECTORS]]
-    components = COMPONENTS if components is None else components
-    config = {"components": components} if kind == "mixture" else {"transform": "spline", "num_layers": 6}
+    config, generator = prior_to_fit(len(z), kind, components), torch.Generator().manual_seed(seed)
+    z = z[torch.randperm(len(z), generator=generator)]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        fitted = FittedPrior(registry.resolve("prior", {"kind": kind, **config}, "prior"), z.shape[1])
+        fitted = FittedPrior(config, z.shape[1])
+    for module in fitted.modules():
+        if getattr(module, "starts_at_zero", False):  # a flow begins at the identity
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
     fitted.mean.copy_(z.mean(0))
     fitted.std.copy_(z.std(0).clamp_min(1e-6))
     standardised = (z - fitted.mean) / fitted.std
@@ -143,7 +150,8 @@ def _expectation_maximisation(prior: MixturePrior, y: Tensor) -> None:
         share = (joint - log_likelihood[:, None]).exp()
         mass = share.sum(0).clamp_min(1e-8)
         mu = share.T @ y / mass[:, None]
-        variance = (share.T @ y**2 / mass[:, None] - mu**2).clamp_min(LEAST_VARIANCE)
+        squares = (share.T @ y**2 - mass[:, None] * mu**2).clamp_min(0)
+        variance = (squares + PSEUDO_COUNT) / (mass[:, None] + PSEUDO_COUNT)
         log_weights = (mass / mass.sum()).log()
         now = float(log_likelihood.mean())
         if now - before < GAIN:

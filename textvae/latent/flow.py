@@ -1,4 +1,4 @@
-"""Normalising flows, after a Gaussian posterior and as a prior. They need zuko (`pip install textvae[flows]`).
+"""Normalising flows, after a Gaussian posterior and as a prior. They need zuko.
 
 Coupling layers, whose two directions cost the same: samples have a density in one pass, and so has any other z, which
 the aggregated posterior asks for.
@@ -48,6 +48,14 @@ class FlowPosteriorConfig(FlowConfig):
     context_size: int = Field(32, ge=1)
 
 
+def require_zuko() -> None:
+    """Raises an ImportError that says what to install where zuko is not there."""
+    try:
+        import zuko.flows.coupling  # noqa: F401
+    except ImportError:
+        raise ImportError("flow needs the package zuko: pip install zuko") from None
+
+
 def coupling_layers(config: FlowConfig, size: int, context: int = 0) -> nn.Module:
     """The flow, from z to Gaussian noise.
 
@@ -64,12 +72,11 @@ def coupling_layers(config: FlowConfig, size: int, context: int = 0) -> nn.Modul
 
     Source: Dinh et al. 2017, arXiv 1605.08803, section 3; splines: Durkan et al. 2019, arXiv 1906.04032.
     """
-    try:
-        from zuko.flows.coupling import GeneralCouplingTransform
-        from zuko.lazy import LazyComposedTransform
-        from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
-    except ImportError:
-        raise ImportError("flow needs the package zuko: pip install 'textvae[flows]'") from None
+    require_zuko()
+    from zuko.flows.coupling import GeneralCouplingTransform
+    from zuko.lazy import LazyComposedTransform
+    from zuko.transforms import MonotonicAffineTransform, MonotonicRQSTransform
+
     if config.transform == "affine":
         univariate, shapes = MonotonicAffineTransform, ((), ())
     else:

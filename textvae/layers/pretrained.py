@@ -270,7 +270,7 @@ def _with_lora(backbone: nn.Module, rank: int, where: str) -> nn.Module:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise ValueError(f"{where}.train: lora needs the extra lora: pip install textvae[lora]") from None
+        raise ValueError(f"{where}.train: lora needs the package peft: pip install peft") from None
     turned = any(isinstance(module, Conv1D) for module in backbone.modules())  # GPT-2's layers; peft would warn of each
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=turned)
     try:

@@ -74,9 +74,14 @@ class TargetRate(Objective):
         super().__init__(config, latent_size)
         self.num_samples = config.num_samples
         self.register_buffer("multiplier", torch.ones(()))
-        self.register_buffer("target", torch.tensor(config.rate))
+        self.register_buffer("ratio", torch.ones(()))  # of the rate of training to that of validation
         self.register_buffer("training_rate", torch.zeros(()))
         self.register_buffer("updates", torch.zeros(()))
+
+    @property
+    def target(self) -> Tensor:
+        """Of training, in nats a sentence."""
+        return self.config.rate * self.ratio
 
     def feasible(self, rate: float) -> bool:
         """Whether a validation rate fulfils the constraint, within 5 %."""
@@ -96,8 +101,7 @@ class TargetRate(Objective):
 
     def after_evaluation(self, rate: float) -> None:
         """Moves the target of training by the ratio of its rate to that of validation."""
-        ratio = (self.training_rate / max(rate, 1e-6)).clamp(1 / MOST_APART, MOST_APART)
-        self.target.copy_(self.config.rate * ratio)
+        self.ratio.copy_((self.training_rate / max(rate, 1e-6)).clamp(1 / MOST_APART, MOST_APART))
 
     def forward(self, output: TextVAEOutput, progress: float) -> ObjectiveOutput:
         """The loss at a moment of training.

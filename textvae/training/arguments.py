@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments
 
+from textvae.data.config import DataConfig
+from textvae.encoders.pooling import Pooling
 from textvae.hardware import has_bf16_on_cpu, has_fast_bf16
+from textvae.layers.rotation import RotaryMemory
+from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.modeling import TextVAEModel
 from textvae.objectives import Objective
+from textvae.training.rates import pretrained_weights
+
+logger = logging.getLogger(__name__)
 
 # Arguments of transformers that have no part here, and what has.
 NO_EFFECT = {
@@ -102,6 +110,11 @@ class TextVAETrainingArguments(TrainingArguments):
             raise ValueError(f"training.ema_decay: {self.ema_decay} is not in [0, 1)")
         super().__post_init__()
 
+    @property
+    def n_gpu(self) -> int:
+        """Accelerators of this process: at most one, since DataParallel could not put posteriors together again."""
+        return min(1, super().n_gpu)
+
     def check(self, model: TextVAEModel, objective: Objective) -> None:
         """Refuses what does not go with the model or the objective.
 
@@ -119,6 +132,11 @@ class TextVAETrainingArguments(TrainingArguments):
             raise ValueError(
                 "training.aggressive: true ends when mutual information on validation no longer rises, which is never "
                 f"looked at: training.eval_steps {self.eval_steps:g} is more than max_steps {self.max_steps}"
+            )
+        if self.aggressive and model.config.latent_size and self.world_size > 1:
+            raise ValueError(
+                "training.aggressive: true is not for several processes, each of which would stop training its encoder "
+                "at another moment; start one"
             )
         if self.early_stopping_patience and self.eval_strategy == "no":
             raise ValueError(
@@ -142,3 +160,23 @@ class TextVAETrainingArguments(TrainingArguments):
             )
         if self.fp16 and any(parameter.requires_grad for parameter in objective.parameters()):
             raise ValueError("training.fp16: true is not allowed with an objective that is trained itself; use bf16")
+
+    def tell(self, model: TextVAEModel, data: DataConfig, tokenizer, encoder_tokenizer=None) -> None:
+        """Warns of settings that have no effect, or less than one may think."""
+        waiting = getattr(model.decoder, "alone", None)  # for a later stage
+        for key in ("pretrained_learning_rate", "pretrained_weight_decay"):
+            if getattr(self, key) is not None and not (pretrained_weights(model) or waiting):
+                logger.warning("training.%s: no effect, since no pretrained weight is trained", key)
+        if not self.weight_decay and any(isinstance(module, AnchoredEmbedding) for module in model.modules()):
+            logger.warning("model.decoder.anchor_embeddings: no effect without training.weight_decay")
+        pools = any(isinstance(module, Pooling) and module.kind == "rotary" for module in model.modules())
+        turns = any(isinstance(module, RotaryMemory) for module in model.modules())
+        if pools != turns:
+            both = ("model.encoder.pooling: rotary", "rotary in model.decoder.inject")
+            logger.warning("%s is made for %s, which is not there", *(both if pools else reversed(both)))
+        if pools and (data.noise.drop or data.noise.shuffle):
+            logger.warning("model.encoder.pooling: rotary tells less where data.noise drops or moves words")
+        pooling = getattr(getattr(model, "encoder", None), "pooling", None)
+        other_tokens = encoder_tokenizer is not None and encoder_tokenizer.get_vocab() != tokenizer.get_vocab()
+        if other_tokens and getattr(pooling, "kind", None) == "rotary":
+            logger.warning("rotary pooling counts the tokens of the encoder, which are not those of the decoder")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from datasets import DatasetDict, Features, List, Value
 
 from textvae.data.batches import length_sorted_batches
 from textvae.data.collator import pad
+from textvae.encoders import pooling, pretrained
 from textvae.hardware import autocast
+from textvae.layers import rotation
 from textvae.modeling import TextVAEModel
 from textvae.weights import fingerprint
 
@@ -21,7 +25,7 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
     """Adds `summary` (H numbers a text) to the training and validation texts where the encoder is fixed.
 
     A batch then brings it along, and the encoder need not run again. The cache knows it by the texts, the encoder's
-    weights and the precision.
+    weights, the precision, and what computes it.
 
     Args:
         splits: with `encoder_ids`.
@@ -36,7 +40,9 @@ def with_summaries(splits: DatasetDict, model: TextVAEModel, device: torch.devic
         return splits
     encoder, pad_id = model.encoder.eval().to(device), model.config.encoder_pad_token_id
     config = {key: value for key, value in model.config.encoder.items() if key != "beside"}
-    known_by = f"{config} {bf16} {fingerprint(encoder.backbone, encoder.lacking)}"
+    code = [Path(part.__file__).read_bytes() for part in (pretrained, pooling, rotation)]
+    made_by = f"{transformers.__version__} {hashlib.sha256(b''.join(code)).hexdigest()}"
+    known_by = f"{config} {bf16} {fingerprint(encoder.backbone, encoder.lacking)} {made_by}"
 
     def summarise(texts: list[list[int]]) -> dict[str, np.ndarray]:
         summaries = np.empty((len(texts), encoder.summary_size), dtype=np.float32)

@@ -18,7 +18,8 @@ from transformers.utils import logging as transformers_logging
 
 from textvae import registry
 from textvae.data.corpus import Corpus, fingerprint, load_corpus, text_batches
-from textvae.data.encoding import encode_corpus
+from textvae.data.encoding import encode_corpus, unknown_share
+from textvae.evaluation.advice import KNOW_WORDS, MOST_UNKNOWN
 from textvae.evaluation.doctor import examine
 from textvae.evaluation.report import evaluate_split, write_json
 from textvae.evaluation.text import set_apart
@@ -142,6 +143,9 @@ def train(
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     check_positions(model, splits)
+    unknown = unknown_share(splits["validation"], tokenizer.unk_token_id)
+    if unknown > MOST_UNKNOWN:
+        corpus.note(f"validation: {unknown:.0%} of the tokens are the unknown word; {KNOW_WORDS}")
     if not recipe.data.noise.is_on:
         splits = with_summaries(splits, model, args.device, args.bf16)
     for name, why in NO_EFFECT.items():
@@ -182,6 +186,7 @@ def train(
                     [*(callbacks or []), ForgetReplaced(folder)],
                     recipe.data,
                     encoder_tokenizer,
+                    f"training.stages: {number}: objective" if stage and stage.objective else "objective",
                 )
                 trainer.train(resume_from_checkpoint=checkpoint)
             if not last:

@@ -23,13 +23,10 @@ from textvae.data.config import DataConfig
 from textvae.data.encoding import text_lengths
 from textvae.data.noise import Noise, NumberedRows
 from textvae.data.sampler import LengthGroupedSampler, TokenBatches
-from textvae.encoders.pooling import Pooling
 from textvae.evaluation.advice import more_rate
 from textvae.evaluation.latent import active_units, latent_information
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
-from textvae.layers.rotation import RotaryMemory
-from textvae.layers.word_vectors import AnchoredEmbedding
 from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
 from textvae.training.arguments import TextVAETrainingArguments
@@ -59,6 +56,7 @@ class TextVAETrainer(Trainer):
         callbacks: of transformers.
         data: how training texts are changed (DataConfig's `augment` and `noise`); None for not at all.
         encoder_tokenizer: of an encoder that does not read the decoder's ids.
+        where: the objective stands in the recipe, for messages.
     """
 
     def __init__(
@@ -72,6 +70,7 @@ class TextVAETrainer(Trainer):
         callbacks: list[TrainerCallback] | None = None,
         data: DataConfig | None = None,
         encoder_tokenizer=None,
+        where: str = "objective",
     ):
         reader = processing_class if encoder_tokenizer is None else encoder_tokenizer
         data, seed = data or DataConfig(), _data_seed(args)
@@ -95,32 +94,18 @@ class TextVAETrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         args.check(model, objective)
         args.metric_for_best_model = self.selects_by  # which a learning rate that falls on plateaus follows
-        trained_on, waiting = pretrained_weights(model), getattr(model.decoder, "alone", None)  # for a later stage
-        for key in ("pretrained_learning_rate", "pretrained_weight_decay"):
-            if getattr(args, key) is not None and not (trained_on or waiting):
-                logger.warning("training.%s: no effect, since no pretrained weight is trained", key)
-        if not args.weight_decay and any(isinstance(module, AnchoredEmbedding) for module in model.modules()):
-            logger.warning("model.decoder.anchor_embeddings: no effect without training.weight_decay")
-        pools = any(isinstance(module, Pooling) and module.kind == "rotary" for module in model.modules())
-        turns = any(isinstance(module, RotaryMemory) for module in model.modules())
-        if pools != turns:
-            both = ("model.encoder.pooling: rotary", "rotary in model.decoder.inject")
-            logger.warning("%s is made for %s, which is not there", *(both if pools else reversed(both)))
-        if pools and (data.noise.drop or data.noise.shuffle):
-            logger.warning("model.encoder.pooling: rotary tells less where data.noise drops or moves words")
-        pooling = getattr(getattr(model, "encoder", None), "pooling", None)
-        other_tokens = encoder_tokenizer is not None and encoder_tokenizer.get_vocab() != processing_class.get_vocab()
-        if other_tokens and getattr(pooling, "kind", None) == "rotary":
-            logger.warning("rotary pooling counts the tokens of the encoder, which are not those of the decoder")
-        decay = args.pretrained_weight_decay
+        args.tell(model, data, processing_class, encoder_tokenizer)
+        decay, trained_on = args.pretrained_weight_decay, pretrained_weights(model)
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
         self.objective_optimizer = ObjectiveOptimizer(self.objective, self.accelerator) if trains_objective else None
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
+        self._inner_updates: int | None = None
         section = {"kind": objective.kind, **objective.config.model_dump()}
-        self._watch = CollapseWatch(model.config.latent_size, " ".join(more_rate(section, model.config.latent)))
+        remedies = more_rate(section, model.config.latent, where)
+        self._watch = CollapseWatch(model.config.latent_size, " ".join(remedies))
         self._clock_started = time.time()
         self.add_callback(_AroundStep(self))
         # Both print to stdout; callers show progress in their own way.
@@ -197,6 +182,8 @@ class TextVAETrainer(Trainer):
         sentences = len(inputs["input_ids"])
         logs = {name: value * sentences for name, value in result.logs.items()}
         self._count(distortion=output.distortion.detach().mean(0).sum(), sentences=sentences, **logs)
+        if self._inner_updates is not None:
+            self._count(inner_updates=self._inner_updates * sentences)
         if output.rate is not None:
             rate = output.rate.detach().sum()
             self._count(rate=rate)
@@ -241,9 +228,7 @@ class TextVAETrainer(Trainer):
     def before_update(self) -> None:
         """Sets the word dropout of the moment, and trains the encoder alone where that is asked for."""
         self.model.decoder.drop_words.p = self._word_dropout()
-        if self.aggressive:
-            sentences = self.args.train_batch_size * self.args.gradient_accumulation_steps
-            self._count(inner_updates=train_encoder(self) * sentences)  # logged as a mean over sentences
+        self._inner_updates = train_encoder(self) if self.aggressive else None
 
     def training_step(self, *args, **kwargs) -> torch.Tensor:
         """As in transformers; an update that follows others of the encoder alone leaves the encoder as it is."""
@@ -314,10 +299,11 @@ class TextVAETrainer(Trainer):
         if self.model.config.latent_size:
             if bound.rate is not None:
                 metrics["rate"] = float(bound.rate.double().mean())
-            metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
+            if len(dataset) > 1:
+                metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
             if information is not None:
                 metrics["mutual_information"] = information
-        if "rate" in metrics and self.selects_by == "nll" and self.progress >= 0.1:
+        if {"rate", "active_units"} <= metrics.keys() and self.selects_by == "nll" and self.progress >= 0.1:
             self._watch.look(metrics["rate"], metrics["active_units"], self.state.global_step)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics[f"{metric_key_prefix}_seconds"] = time.time() - start
@@ -348,8 +334,11 @@ class TextVAETrainer(Trainer):
         At them beta had its final value, and the rate was one that the objective allows.
         """
         key, steps = f"eval_{self.selects_by}", max(1, self.state.max_steps)
-        rows = [row for row in self.state.log_history if key in row and row["step"]]
-        rows = [row for row in rows if self.objective.warmed_up(row["step"] / steps)]
+        first: dict[int, dict] = {}  # of each step: later ones are of texts that a caller had evaluated
+        for row in self.state.log_history:
+            if key in row and row["step"]:
+                first.setdefault(row["step"], row)
+        rows = [row for step, row in first.items() if self.objective.warmed_up(step / steps)]
         # A language model and a deterministic posterior have no rate of which something could be asked.
         feasible = (row for row in rows if "eval_rate" not in row or self.objective.feasible(row["eval_rate"]))
         ranked = sorted((row[key], row["step"]) for row in feasible)
