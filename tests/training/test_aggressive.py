@@ -5,6 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
+from tests.tiny import tiny_recipe, train_tiny
 from tests.training.test_trainer import make_trainer, sentences, weights  # noqa: F401 - fixtures
 from textvae.evaluation.latent import latent_information
 from textvae.evaluation.likelihood import evaluate_bound
@@ -207,3 +208,14 @@ def test_several_processes_are_refused(make_trainer, monkeypatch):  # noqa: F811
     monkeypatch.setattr(TextVAETrainingArguments, "world_size", property(lambda self: 2))
     with pytest.raises(ValueError, match=r"training\.aggressive: true is not for several processes"):
         make_trainer(aggressive=True, eval_strategy="steps", eval_steps=2)
+
+
+def test_z_tells_more_after_as_many_updates(corpus_file, tmp_path, monkeypatch):
+    """What it is for: an encoder that is ahead of its decoder."""
+    monkeypatch.setattr(aggressive, "MOST", 5)
+    rates = []
+    for ahead in ("false", "true"):
+        settings = [f"training.aggressive={ahead}", "training.max_steps=40", "training.eval_steps=20"]
+        run = train_tiny(tiny_recipe(corpus_file, tmp_path / ahead, *settings, "training.ema_decay=0"))
+        rates.append(run.metrics["rate"])
+    assert rates[1] > 1.2 * rates[0]

@@ -600,3 +600,19 @@ def test_the_seed_decides(short, template):
 def test_arguments_without_effect_are_told(short, caplog):
     short("training.label_smoothing_factor=0.1")
     assert "training.label_smoothing_factor: no effect; the loss is the objective's" in caplog.text
+
+
+def test_noise_brings_a_text_and_what_is_left_of_it_together(corpus_file, tmp_path):
+    """What denoising is for: how far z moves when a word is lost, in distances between texts."""
+    moved = []
+    for drop in (0.0, 0.3):
+        settings = ["objective={beta: 0.1}", "training.max_steps=150", "training.seed=0", f"data.noise.drop={drop}"]
+        run = train_tiny(tiny_recipe(corpus_file, tmp_path / str(drop), *settings))
+        texts = run.splits["train"]["text"][:100]
+        words = [text.split() for text in texts]
+        broken = [
+            " ".join(word for place, word in enumerate(row) if place != n % len(row)) for n, row in enumerate(words)
+        ]
+        z, lost = run.vae.encode(texts), run.vae.encode(broken)
+        moved.append(float((z - lost).norm(dim=1).mean() / torch.pdist(z).mean()))
+    assert moved[1] < 0.8 * moved[0]

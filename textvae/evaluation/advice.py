@@ -154,7 +154,7 @@ def more_rate(objective: dict[str, Any], latent: dict[str, Any], where: str = "o
         slower = f"Make {key('beta.warmup')} longer"
         if objective["beta"]["schedule"] == "constant":
             slower = f"Let beta rise ({where}.beta.schedule: linear, {where}.beta.warmup: 0.3)"
-        lines += [f"{slower} or {key('beta.max')} smaller."]
+        lines += [f"{slower}, or make {key('beta.max')} smaller."]
     elif kind == "target_rate":
         lines += [f"Raise {key('rate')}, with {where}.constraint: equal."]
     elif kind == "infovae" and objective["alpha"] < 1:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from textvae.freezing import frozen
 from textvae.latent import DiagonalGaussian, kl
 
 # Of Adam, which treats each number alone: the texts of a batch share no step.
@@ -86,23 +87,17 @@ def _descend(
     model, batch: dict[str, Tensor], start: list[Tensor], loss: Callable[..., Tensor], steps: int, size: float
 ) -> list[Tensor]:
     """Tensors (B,D) after steps of Adam along the loss of their sentences; the weights of the model get no gradient."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
     found = []
-    try:
-        for weight in trained:
-            weight.requires_grad_(False)
-        # Recurrent kernels of cuDNN give no gradient in evaluation mode.
-        with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
-            for rows in torch.arange(len(start[0])).split(max(1, TOKENS_AT_ONCE // batch["input_ids"].shape[1])):
-                part = {name: value[rows] for name, value in batch.items()}
-                leaves = [tensor[rows].detach().clone().requires_grad_() for tensor in start]
-                optimizer = torch.optim.Adam(leaves, size, eps=FLAT)
-                for _ in range(steps):
-                    optimizer.zero_grad()
-                    loss(part, *leaves).sum().backward()
-                    optimizer.step()
-                found.append([leaf.detach() for leaf in leaves])
-    finally:
-        for weight in trained:
-            weight.requires_grad_(True)
+    # Recurrent kernels of cuDNN give no gradient in evaluation mode.
+    without_cudnn = torch.backends.cudnn.flags(enabled=False)
+    with frozen(model.parameters()), torch.inference_mode(False), torch.enable_grad(), without_cudnn:
+        for rows in torch.arange(len(start[0])).split(max(1, TOKENS_AT_ONCE // batch["input_ids"].shape[1])):
+            part = {name: value[rows] for name, value in batch.items()}
+            leaves = [tensor[rows].detach().clone().requires_grad_() for tensor in start]
+            optimizer = torch.optim.Adam(leaves, size, eps=FLAT)
+            for _ in range(steps):
+                optimizer.zero_grad()
+                loss(part, *leaves).sum().backward()
+                optimizer.step()
+            found.append([leaf.detach() for leaf in leaves])
     return [torch.cat(parts) for parts in zip(*found, strict=True)]

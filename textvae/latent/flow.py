@@ -8,8 +8,6 @@ Shapes: S samples, B sentences, H encoder summary, D latent dimensions, C contex
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from textvae.freezing import frozen
 from textvae.latent.posteriors import DiagonalGaussian
 from textvae.latent.priors import log_standard_normal
 from textvae.registry import register
@@ -105,19 +104,6 @@ def coupling_layers(config: FlowConfig, size: int, context: int = 0) -> nn.Modul
     return flow
 
 
-@contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """What is computed inside sends no gradient to the module's parameters."""
-    learned = [p for p in module.parameters() if p.requires_grad]
-    for p in learned:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in learned:
-            p.requires_grad_(True)
-
-
 @dataclass(frozen=True)
 class FlowedGaussian:
     """f(z0; context) with z0 from a diagonal Gaussian, one a sentence.
@@ -171,8 +157,7 @@ class FlowedGaussian:
         """
         context = self.context.detach() if stop_gradient else self.context
         shape = torch.broadcast_shapes(z.shape[:-1], context.shape[:-1])
-        frozen = _frozen(self.flow) if stop_gradient else contextlib.nullcontext()
-        with torch.autocast(z.device.type, enabled=False), frozen:
+        with torch.autocast(z.device.type, enabled=False), frozen(self.flow.parameters() if stop_gradient else ()):
             z0, log_det = self.flow(context.expand(*shape, -1)).call_and_ladj(z.expand(*shape, -1))
         return self.base.log_prob(z0, stop_gradient) + log_det
 

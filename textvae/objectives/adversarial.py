@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
+from textvae.freezing import frozen
 from textvae.objectives.base import UNTRAINED, Objective
 from textvae.outputs import ObjectiveOutput, TextVAEOutput
 from textvae.registry import register
@@ -61,15 +60,6 @@ class Adversarial(Objective):
             layers = [nn.Linear(latent_size, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
             self.discriminator = nn.Sequential(*layers, nn.Linear(hidden, 1))
 
-    @contextlib.contextmanager
-    def _frozen(self) -> Iterator[None]:
-        """The discriminator's weights get no gradient from what is computed here."""
-        self.discriminator.requires_grad_(False)
-        try:
-            yield
-        finally:
-            self.discriminator.requires_grad_(True)
-
     def forward(self, output: TextVAEOutput, progress: float) -> ObjectiveOutput:
         """The loss.
 
@@ -86,7 +76,7 @@ class Adversarial(Objective):
             return ObjectiveOutput(distortion, 0.0)
         z = output.z[0]
         prior = output.sample_prior(len(z)).detach()
-        with self._frozen():
+        with frozen(self.discriminator.parameters()):
             fooling = F.softplus(-self.discriminator(z)).mean()
         own = F.softplus(-self.discriminator(prior)).mean() + F.softplus(self.discriminator(z.detach())).mean()
         # No parameter has a part in both: one backward pass serves both optimizers.

@@ -13,6 +13,8 @@ from itertools import count, islice, pairwise
 
 from torch import nn
 
+from textvae.freezing import frozen
+
 # As in the authors' code: at most so many updates of the encoder, and a look at its loss every so often.
 MOST, LOOK_EVERY = 100, 15
 # Epochs of the sampler from which the encoder's own batches come: MOST of them for each update of the decoder.
@@ -66,27 +68,22 @@ def train_encoder(trainer) -> int:
     trainer.model.train()  # an evaluation may have come before
     inner, outer = sides(trainer.accelerator.unwrap_model(trainer.model))
     loss_sum, tokens, before, updates = 0.0, 0, float("inf"), 0
-    outer = [weight for weight in outer if weight.requires_grad]  # the others stay as they are
-    for weight in outer:
-        weight.requires_grad_(False)
     trainer.accelerator.gradient_state._set_sync_gradients(True)
-    for rows in islice(inner_batches(trainer), MOST):
-        batch = trainer._prepare_inputs(trainer.data_collator(rows))
-        with trainer.compute_loss_context_manager():
-            output = trainer.model_wrapped(**batch, num_samples=trainer.objective.num_samples)
-            loss = trainer.objective(output, trainer.progress).loss
-        trainer.accelerator.backward(loss)
-        forget(trainer.objective.parameters())
-        trainer.accelerator.clip_grad_norm_(inner, trainer.args.max_grad_norm or float("inf"))
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad()
-        updates += 1
-        loss_sum += float(loss.detach()) * len(rows)
-        tokens += int(batch["attention_mask"][:, 1:].sum())
-        if updates % LOOK_EVERY == 0:
-            if loss_sum / tokens >= before:
-                break
-            before, loss_sum, tokens = loss_sum / tokens, 0.0, 0
-    for weight in outer:
-        weight.requires_grad_(True)
+    with frozen([*outer, *trainer.objective.parameters()]):
+        for rows in islice(inner_batches(trainer), MOST):
+            batch = trainer._prepare_inputs(trainer.data_collator(rows))
+            with trainer.compute_loss_context_manager():
+                output = trainer.model_wrapped(**batch, num_samples=trainer.objective.num_samples)
+                loss = trainer.objective(output, trainer.progress).loss
+            trainer.accelerator.backward(loss)
+            trainer.accelerator.clip_grad_norm_(inner, trainer.args.max_grad_norm or float("inf"))
+            trainer.optimizer.step()
+            trainer.optimizer.zero_grad()
+            updates += 1
+            loss_sum += float(loss.detach()) * len(rows)
+            tokens += int(batch["attention_mask"][:, 1:].sum())
+            if updates % LOOK_EVERY == 0:
+                if loss_sum / tokens >= before:
+                    break
+                before, loss_sum, tokens = loss_sum / tokens, 0.0, 0
     return updates

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from textvae import registry
 from textvae.decoders.seen_words import SeenWords
+from textvae.freezing import frozen
 from textvae.modeling import TextVAEModel
 from textvae.training.storage import load_weights, save_weights
 from textvae.training.trainer import TextVAETrainer
@@ -112,14 +113,11 @@ def predicting(what: str, model: TextVAEModel, train: Dataset) -> Iterator[None]
         model.log_frequencies = ((counts + 1) / (counts + 1).sum()).log()
     else:
         model.decoder.alone = SeenWords(counts)
-        passed_over = [weight for weight in model.decoder.backbone.parameters() if weight.requires_grad]
+        passed_over = model.decoder.backbone.parameters()
     try:
-        for weight in passed_over:
-            weight.requires_grad_(False)
-        yield
+        with frozen(passed_over):
+            yield
     finally:
-        for weight in passed_over:
-            weight.requires_grad_(True)
         model.log_frequencies = None
         if what != "words":
             model.decoder.alone = None
