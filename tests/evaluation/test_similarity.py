@@ -1,6 +1,7 @@
 """MAUVE: its features, and a clear word where the package is missing."""
 
 import random
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -95,3 +96,13 @@ def test_alike_and_unlike(encoder, texts):
     alike = mauve(shuffled[:half], lambda: shuffled[half:], encoder)
     unlike = mauve(shuffled[:half], lambda: shuffled[:1] * half, encoder)
     assert 0 <= unlike < 0.5 < alike <= 1
+
+
+def test_an_encoder_in_a_package(encoder, tmp_path, monkeypatch):
+    shutil.copytree(encoder, tmp_path / "tiny_bert" / "model")
+    (tmp_path / "tiny_bert" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    some = ["the cat", "the dog"]
+    assert torch.equal(sentence_features(some, "package:tiny-bert"), sentence_features(some, encoder))
+    with pytest.raises(ValueError, match="--mauve: the Python package no-bert is not installed"):
+        sentence_features(some, "package:no-bert")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from textvae import weights
 from textvae.validation import one_line
 
 BATCH = 64
@@ -21,7 +22,7 @@ def mauve(texts: list[str], samples: Callable[[], list[str]], encoder: str, seed
     Args:
         texts: best a thousand or more.
         samples: gives about as many; called once the encoder is known to be there.
-        encoder: a transformers model with a tokenizer, by name or folder.
+        encoder: a transformers model with a tokenizer: a name on the Hub, a folder, or `package:NAME`.
         seed: of the clustering.
 
     Returns:
@@ -51,9 +52,10 @@ def sentence_features(texts: list[str], encoder: str) -> Tensor:
     """
     from transformers import AutoModel, AutoTokenizer
 
+    place = weights.locate(encoder, None, "--mauve")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
-        model = AutoModel.from_pretrained(encoder, trust_remote_code=False).eval()
+        tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
+        model = AutoModel.from_pretrained(**place, trust_remote_code=False).eval()
     except Exception as error:  # whatever a missing or broken model raises, in one line
         raise ValueError(f"--mauve: cannot load {encoder}: {one_line(error, 200)}") from None
     if model.config.is_encoder_decoder:
