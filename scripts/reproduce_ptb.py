@@ -9,7 +9,8 @@ higher_rate and those of autoencoders have all test sentences and, unless --samp
 budget is that of their recipe, but for autoencoder_anchored and autoencoder_rotary, which have fewer updates. Each row
 is one `textvae train` and one `textvae evaluate`, in higher_rate_rotary with `textvae fit-prior` between them, whose
 commands stand in the results. Where the language model of the same section and seed (lm, best_lm) is there, rows are
-held against it. The same command goes on where it stopped.
+held against it. With --fast the rows of the comparison have a small model and are not refined: their order is that of
+the comparison where it tells rows apart by more than a nat. The same command goes on where it stopped.
 Results are kept in a JSON file beside the table, so that rows may come from several calls and machines.
 """
 

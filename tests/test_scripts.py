@@ -209,6 +209,9 @@ def test_every_row_of_the_table_is_a_recipe(reproduce):
         assert shared[0] == shared[1]
         if not row.full:
             assert recipe.model["decoder"]["hidden_size"] == plain.model["decoder"]["hidden_size"]
+            small = load_recipe(row.recipe, reproduce.overrides(row, Path("DATA"), 4000, 7, small=True))
+            assert small.model["decoder"]["hidden_size"] < recipe.model["decoder"]["hidden_size"]
+            assert (small.objective, small.training) == (recipe.objective, recipe.training)
             assert ("output" in recipe.model["decoder"]["inject"]) == (name in ("skip", "free_bits_skip", "word_sum"))
         seen[name] = recipe.to_yaml()
     assert len(reproduce.COMPARISON) >= 14

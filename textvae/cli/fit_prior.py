@@ -14,7 +14,7 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=MOVED.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="mixture (of Gaussians) or flow (needs textvae\\[flows]).")] = "mixture",
+    kind: Annotated[str, typer.Option(help="mixture (of Gaussians) or flow (needs zuko).")] = "mixture",
     components: Annotated[
         int | None, typer.Option(min=1, help="Of the mixture; 50, or fewer on small corpora.")
     ] = None,
