@@ -169,9 +169,15 @@ def _limit(train: Dataset, corpus: Corpus, tokenizer, limit: int, overlong: str)
     return train.map(cut, input_columns=columns, batched=True, batch_size=size, features=train.features, desc=title)
 
 
-def unknown_share(dataset: Dataset, unk_token_id: int | None) -> float:
-    """Share of the tokens of texts, each text's eos counted, that are the unknown word."""
-    return sum(ids.count(unk_token_id) for ids in dataset["ids"][:]) / int(text_lengths(dataset).sum())
+def unknown_share(ids: list[list[int]], unk_token_id: int | None) -> float:
+    """Share of the predicted tokens of texts (eos counted, bos not) that are the unknown word."""
+    return sum(row.count(unk_token_id) for row in ids) / sum(len(row) - 1 for row in ids)
+
+
+def training_texts(corpus: Corpus, tokenizer, max_length: int | None, overlong: str) -> Dataset:
+    """The texts of a corpus that a model is trained on, as they were in training: long ones are cut or left out."""
+    alone = Corpus(DatasetDict({"train": corpus.splits["train"]}))
+    return encode_corpus(alone, tokenizer, max_length, overlong)["train"]
 
 
 def note_limit(split: Dataset, name: str, note: Callable[[str], None], limit: int) -> None:

@@ -42,12 +42,10 @@ def findings(found: dict[str, Any]) -> list[str]:
         decoder = f"The decoder ignores z: with the z of another text its nll rises by only {gain}."
     else:
         decoder = f"The decoder uses z: with the z of another text its nll rises by {gain}."
-    lines = [posterior, decoder]
+    lines = []
     if found["unk_rate"] > MOST_UNKNOWN:
-        lines = [
-            f"{found['unk_rate']:.0%} of the tokens are the unknown word, which tells no text from another.",
-            *lines,
-        ]
+        lines = [f"{found['unk_rate']:.0%} of the tokens are the unknown word, which tells no text from another."]
+    lines += [posterior, decoder]
     if found["decoder_hears_little"]:
         lines += [f"That is little for a rate of {found['rate']:.2f} nats: most of what z tells is not heard."]
     if has_little(found) and found["active_units"]:

@@ -148,7 +148,7 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
     active, rate = int(is_active.sum()), _number(bound.rate.mean()) if has_density else None
     found = {
         "sentences": n,
-        "unk_rate": unknown_share(dataset, vae.model.config.unk_token_id),
+        "unk_rate": unknown_share(dataset["ids"][:], vae.model.config.unk_token_id),
         "nll": _number(bound.nll.mean()) if has_density else None,
         "rate": rate,
         "mutual_information": _number(information),

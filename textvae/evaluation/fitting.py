@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from datasets import DatasetDict
 from torch import Tensor
 
-from textvae.data.corpus import Corpus, fingerprint, load_corpus
-from textvae.data.encoding import encode_corpus
+from textvae.data.corpus import fingerprint, load_corpus
+from textvae.data.encoding import training_texts
 from textvae.evaluation.run import fingerprints_of, load_data_recipe
 from textvae.inference.text_vae import TextVAE
 from textvae.latent.fitted import fit_prior, prior_to_fit
@@ -63,7 +62,8 @@ def fit_run_prior(
             f"{folder}: its latent vectors lie on the unit sphere, where neither a mixture of Gaussians nor a flow has "
             "a density; train it with model.latent.prior=vamp"
         )
-    splits = load_corpus(recipe.data).splits
+    corpus = load_corpus(recipe.data)
+    splits = corpus.splits
     known = fingerprints_of(Path(folder)).get("train")
     if known and known != fingerprint(splits["train"]):
         raise ValueError(
@@ -71,11 +71,8 @@ def fit_run_prior(
             "back, or name the place to which they have moved (data.source=MOVED)"
         )
     prior_to_fit(min(len(splits["train"]), MOST_VECTORS), kind, components)  # a mistake is told at once
-    # Texts as they were in training, where long ones are cut or left out.
-    corpus = Corpus(DatasetDict({name: splits[name] for name in NOISE}))
-    encoded = encode_corpus(corpus, vae.tokenizer, recipe.data.max_length, recipe.data.overlong)
-    z = {}
-    for name, texts in encoded.items():
+    train, z = training_texts(corpus, vae.tokenizer, recipe.data.max_length, recipe.data.overlong), {}
+    for name, texts in (("train", train), ("validation", splits["validation"])):
         if len(texts) > MOST_VECTORS:
             rows = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:MOST_VECTORS]
             texts = texts.select(rows.tolist())

@@ -122,7 +122,7 @@ def evaluate_split(
         "tokens": tokens,
         "distortion": _mean(bound.distortion),
         "latent_size": latent,
-        "unk_rate": unknown_share(dataset, model.config.unk_token_id),
+        "unk_rate": unknown_share(ids, model.config.unk_token_id),
     }
     iw = None
     if bound.nll is not None:

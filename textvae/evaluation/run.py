@@ -16,9 +16,8 @@ from datasets import Dataset, DatasetDict
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from textvae.data.config import DataConfig
 from textvae.data.corpus import SPLIT_NAMES, Corpus, fingerprint, load_corpus, text_batches
-from textvae.data.encoding import encode_corpus
+from textvae.data.encoding import encode_corpus, training_texts
 from textvae.evaluation.comparison import common_units, gap
 from textvae.evaluation.language_model import perplexities
 from textvae.evaluation.paths import interpolation_quality
@@ -174,7 +173,8 @@ def evaluate_run(
             tokenize = tokenizer_for_bleu(vae, is_chinese(texts[:100]))
             metrics |= interpolation_quality(vae, texts, extras.paths, tokenize, lm, bf16=bf16)
         if extras.probes:
-            metrics |= _probes(vae, evaluation.bound.mu, corpus.splits, split, recipe.data)
+            trained_on = training_texts(corpus, vae.tokenizer, recipe.data.max_length, recipe.data.overlong)
+            metrics |= _probes(vae, evaluation.bound.mu, trained_on, corpus.splits[split])
         if extras.mauve:
             metrics |= {"mauve": similarity, "mauve_features": extras.mauve}
         if extras.refine:
@@ -243,12 +243,8 @@ def _language_model(folder: str | Path, run: Path, train: Dataset | None) -> Tex
     return lm
 
 
-def _probes(vae: TextVAE, mu: Tensor, splits: DatasetDict, name: str, data: DataConfig) -> dict[str, Any]:
-    """Probes of the labels that are there; mu (N,D) belongs to the texts of the split of that name."""
-    # Training texts as they were in training, where long ones are cut or left out.
-    corpus = Corpus(DatasetDict({"train": splits["train"]}))
-    train = encode_corpus(corpus, vae.tokenizer, data.max_length, data.overlong)["train"]
-    split = splits[name]
+def _probes(vae: TextVAE, mu: Tensor, train: Dataset, split: Dataset) -> dict[str, Any]:
+    """Probes of the labels that are there; mu (N,D) belongs to the texts of the split."""
     labels = np.array(train["label"][:], dtype=object)
     known = np.flatnonzero(labels != None)  # noqa: E711, elementwise
     if len(known) > MOST_TEXTS:

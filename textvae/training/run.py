@@ -143,7 +143,7 @@ def train(
     splits = encode_corpus(corpus, tokenizer, recipe.data.max_length, recipe.data.overlong, encoder_tokenizer)
     _check_size(recipe, splits["train"], args)  # again, since overlong texts may have been dropped
     check_positions(model, splits)
-    unknown = unknown_share(splits["validation"], tokenizer.unk_token_id)
+    unknown = unknown_share(splits["validation"]["ids"][:], tokenizer.unk_token_id)
     if unknown > MOST_UNKNOWN:
         corpus.note(f"validation: {unknown:.0%} of the tokens are the unknown word; {KNOW_WORDS}")
     if not recipe.data.noise.is_on:

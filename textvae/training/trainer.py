@@ -299,8 +299,8 @@ class TextVAETrainer(Trainer):
         if self.model.config.latent_size:
             if bound.rate is not None:
                 metrics["rate"] = float(bound.rate.double().mean())
-            if len(dataset) > 1:
-                metrics["active_units"] = active_units(bound.mu, self.model.posterior.support)
+            if (active := active_units(bound.mu, self.model.posterior.support)) is not None:
+                metrics["active_units"] = active
             if information is not None:
                 metrics["mutual_information"] = information
         if {"rate", "active_units"} <= metrics.keys() and self.selects_by == "nll" and self.progress >= 0.1:
