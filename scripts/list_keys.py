@@ -21,7 +21,7 @@ from textvae.decoders.pretrained import BesideConfig
 from textvae.objectives.schedules import BetaConfig
 from textvae.recipe import GenerationSection
 from textvae.tokenization import TokenizerConfig
-from textvae.training.arguments import TextVAETrainingArguments
+from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
 from textvae.training.stages import Stage
 
 HEAD = """# Every key of a recipe
@@ -93,9 +93,14 @@ def training() -> list[str]:
     for field in dataclasses.fields(TextVAETrainingArguments):
         if field.name not in usual:
             rows.append(_row(field.name, f"`{json.dumps(field.default)}`", said[field.name], []))
-        elif field.name in TextVAETrainingArguments.__annotations__:
+        elif field.name in TextVAETrainingArguments.__annotations__ and field.name not in NO_EFFECT:
             others.append(f"`{field.name}: {json.dumps(field.default)}`")
-    mention = f"And all of transformers' TrainingArguments, with defaults of their own for {', '.join(sorted(others))}."
+    mention = (
+        "And transformers' TrainingArguments, but for `output_dir`, which stands at the top of a recipe, and "
+        f"`parallelism_config`. Their defaults, but for {', '.join(sorted(others))}. `eval_steps`, `save_steps`, "
+        "`logging_steps` and `warmup_steps` below 1 are shares of the training. Of no effect here: "
+        f"{', '.join(f'`{name}`' for name in NO_EFFECT)}."
+    )
     return ["", "| key | default | what |", "|---|---|---|", *rows, "", mention]
 
 
@@ -109,7 +114,7 @@ def page() -> str:
         for kind in registry.kinds(family):
             cls = registry.config_class(family, kind)
             if cls.__module__.startswith("textvae."):
-                usual = ", the usual one" if registry.DEFAULT_KINDS[family] == kind else ""
+                usual = " (default)" if registry.DEFAULT_KINDS[family] == kind else ""
                 lines += ["", f"## {section}, kind: {kind}{usual}", *table(cls)]
     lines += ["", "## objective.beta, as a mapping", *table(BetaConfig)]
     lines += ["", "## model.decoder.beside", *table(BesideConfig)]

@@ -364,21 +364,22 @@ def report(results: list[dict[str, Any]]) -> str:
     lines = [
         "# Penn Treebank: remedies against posterior collapse",
         "",
-        "Written by `scripts/reproduce_ptb.py`. Nats a sentence on the test split, end of sentence counted, Mikolov's "
-        "10,000 words; what each column means: [metrics.md](metrics.md), each remedy: [remedies.md](remedies.md). The "
-        "language model's nll is exact. The others' nll is the bound at beta = 1; iw_nll with fewer samples "
-        "(iw_samples) is an upper bound of that with more. What is refined is so after as "
-        "many gradient steps for each sentence as the command of its row says (semi-amortised): nll and iw_nll with "
-        "refined posteriors, reconstructions from refined vectors; empty where a row was measured without it or has no "
-        "Gaussian posteriors. "
-        "The gap is to the language model of the same section and seed, where that was at hand, below 0 where the "
-        "VAE is better; it has the dropout and the weight decay of the VAEs but those of a higher rate and the "
-        "autoencoders, since no other dropout or word dropout was better by more than 0.1 on validation with the full "
-        "budget ([lab log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, the log "
-        "of the number of sentences. Minutes are those of training, with others at the same time on the GPU. "
+        "Written by `scripts/reproduce_ptb.py`. Nats a sentence on the test split, end of sentence counted, "
+        "Mikolov's 10,000 words; what each column means: [metrics.md](metrics.md), each remedy: "
+        "[remedies.md](remedies.md). The language model's nll is exact. The others' nll is the bound at beta = 1; "
+        "iw_nll with fewer samples (iw_samples) is an upper bound of that with more. The columns refined_* are "
+        "measured after the gradient steps for each sentence that the command of the row names (semi-amortised): nll"
+        " and iw_nll with refined posteriors, reconstructions from refined vectors. They are empty for posteriors "
+        "that are not Gaussian, for rows measured without --refine, and where a row was measured before that number "
+        "was recorded; the command would print it now. The gap is to the language model of the same section and "
+        "seed, where that was at hand, below 0 where the VAE is better. That language model has the dropout and the "
+        "weight decay of the recipe, not those that the rows of a higher rate and the autoencoders set; no other "
+        "dropout or word dropout was better for it by more than 0.1 on validation with the full budget ([lab "
+        "log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, the log of the "
+        "number of sentences. Minutes are those of training, with others at the same time on the GPU. "
         f"`runs/table/{CORPUS}` is what the script makes of --data for the comparison. Rows whose objective puts no "
-        "weight on the rate (InfoVAE, autoencoders; the adversarial ones and the denoising one hold q(z) alone against "
-        "the prior) have no likelihood to speak of: nothing keeps their posteriors from shrinking to points.",
+        "weight on the rate (InfoVAE, autoencoders; the adversarial ones and the denoising one hold q(z) alone "
+        "against the prior) have no likelihood to speak of: nothing keeps their posteriors from shrinking to points.",
     ]
     some = "a fixed thousand of the test split."
     sections = (

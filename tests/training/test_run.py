@@ -177,6 +177,14 @@ def test_refused(corpus_file, tmp_path, make, options, message):
     assert folder.exists() is (make != "nothing")
 
 
+def test_several_processes_are_refused(corpus_file, tmp_path, monkeypatch):
+    """Each would make the run folder anew: the second one would move the first one's away."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="WORLD_SIZE: 2 processes were started"):
+        train_tiny(tiny_recipe(corpus_file, tmp_path / "folder"))
+    assert not (tmp_path / "folder").exists()
+
+
 @pytest.mark.parametrize("make", ["nothing", "empty"])
 def test_accepted(tmp_path, make):
     if make == "empty":

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Makes the output repeat.")]
+Seed = Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same output.")]
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Run folder, or a model on the Hugging Face Hub.")]
 Refine = Annotated[
     int, typer.Option(min=0, help="Gradient steps for each text, such as 20: the more, the more of it comes back.")

@@ -18,9 +18,11 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=OTHER.")
     ] = None,
-    split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+    split: Annotated[str, typer.Option(help="validation, test or train.")] = "validation",
     samples: Annotated[int, typer.Option(min=1, help="Samples of the importance-weighted bound.")] = 500,
-    nearest: Annotated[int, typer.Option(min=0, help="Print so many samples with their nearest training line.")] = 0,
+    nearest: Annotated[
+        int, typer.Option(min=0, help="Print this many samples, each with the nearest training line.")
+    ] = 0,
     curve: Annotated[bool, typer.Option("--curve", help="Show how iw_nll falls with the number of samples.")] = False,
     against: Annotated[
         str | None, typer.Option(metavar="LM_RUN", help="Print the gap to a run with model.latent.size=0.")
@@ -29,16 +31,16 @@ def run(
         bool, typer.Option("--perplexities", help="Forward and reverse perplexity of samples.")
     ] = False,
     lm_steps: Annotated[
-        int | None, typer.Option(min=1, help="Updates of each language model for that; 2,000 when not given.")
+        int | None, typer.Option(min=1, help="Updates of each language model of --perplexities; 2,000 when not given.")
     ] = None,
-    paths: Annotated[int, typer.Option(min=0, help="Measure interpolations between so many pairs.")] = 0,
+    paths: Annotated[int, typer.Option(min=0, help="Measure interpolations between this many random pairs.")] = 0,
     probes: Annotated[bool, typer.Option("--probes", help="Accuracy of labels read off mu.")] = False,
     mauve: Annotated[
         str | None, typer.Option(metavar="MODEL", help="MAUVE of samples, by a transformers sentence encoder.")
     ] = None,
-    refine: Annotated[int, typer.Option(min=0, help="Gradient steps for each text: what they gain.")] = 0,
+    refine: Annotated[int, typer.Option(min=0, help="Measure after this many gradient steps on each text, too.")] = 0,
     prior: Annotated[
-        str, typer.Option(help="p(z): model, or fitted: what `textvae fit-prior` left in the run.")
+        str, typer.Option(help="p(z): the model's own, or the one fitted by `textvae fit-prior`.")
     ] = "model",
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""`textvae train CONFIG [key=value ...]`."""
+"""`textvae train RECIPE [key=value ...]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textvae.cli.common import Json, print_json, print_metrics, quiet
 
 
 def run(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="Recipe: a YAML file, or a name in configs/.")],
+    config: Annotated[str, typer.Argument(metavar="RECIPE", help="Recipe: a YAML file, or a name in configs/.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.max_steps=500.")
     ] = None,

@@ -13,7 +13,7 @@ class NoiseConfig(Section):
     """Noise on the encoder's input of training texts, in this order; bos and eos stay.
 
     Args:
-        shuffle: words move by at most so many places; 0 leaves their order.
+        shuffle: words move by at most this many places; 0 leaves their order.
         drop: probability of leaving a word out.
         blank: probability of the mask token in a word's place.
         swap: probability of another word of the vocabulary in a word's place, any with the same probability.

@@ -4,10 +4,9 @@ from textvae.tokenization.special import SPECIAL
 from textvae.tokenization.tokenizer import (
     TokenizerConfig,
     decode,
-    is_lossless,
     load_tokenizer,
     make_tokenizer,
     wrap,
 )
 
-__all__ = ["SPECIAL", "TokenizerConfig", "decode", "is_lossless", "load_tokenizer", "make_tokenizer", "wrap"]
+__all__ = ["SPECIAL", "TokenizerConfig", "decode", "load_tokenizer", "make_tokenizer", "wrap"]

@@ -143,12 +143,6 @@ def decode(tokenizer: PreTrainedTokenizerFast, ids: Iterable[Iterable[int]]) -> 
     return tokenizer.backend_tokenizer.decode_batch(rows, skip_special_tokens=False)
 
 
-def is_lossless(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Whether every text comes back as it went in, so that bits per byte mean something."""
-    probe = "Zażółć 山水\n  “x” 🙂 ab\tc"
-    return decode(tokenizer, [tokenizer(probe)["input_ids"]]) == [probe]
-
-
 def _word(config: TokenizerConfig) -> tuple[Tokenizer, trainers.Trainer]:
     tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL["unk_token"]))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 # Arguments of transformers that have no part here, and what has.
 NO_EFFECT = {
-    "train_sampling_strategy": "batches always hold sentences of like length",
+    "train_sampling_strategy": "textvae makes the batches: of like length, or at random where a whole batch counts",
     "per_device_eval_batch_size": "batches for evaluation are as large as fits in memory",
-    "metric_for_best_model": "the best checkpoint has the lowest bound at beta = 1 (docs/metrics.md)",
-    "greater_is_better": "the best checkpoint has the lowest bound at beta = 1 (docs/metrics.md)",
+    "metric_for_best_model": "textvae chooses the best checkpoint itself (docs/metrics.md)",
+    "greater_is_better": "textvae chooses the best checkpoint itself (docs/metrics.md)",
     "load_best_model_at_end": "a run always ends with its best weights",
     "resume_from_checkpoint": "use --resume",
     "label_smoothing_factor": "the loss is the objective's",
@@ -53,7 +53,7 @@ class TextVAETrainingArguments(TrainingArguments):
             place of weight_decay, which pulls to zero; null for weight_decay. See textvae/training/rates.py.
         final_word_dropout: model.decoder.word_dropout falls to this in a straight line, from the beginning of training
             to its end; null leaves it as it is.
-        tokens_per_batch: batches of as many sentences as make so many tokens, padding counted, in place of
+        tokens_per_batch: batches filled up to this many tokens, padding counted, in place of
             per_device_train_batch_size; the loss is then divided by the mean number of sentences in a batch. null
             turns it off. In one process only.
         aggressive: before each update of the decoder, train the encoder alone until it no longer gains, as long as
