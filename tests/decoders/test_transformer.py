@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-PLACES = ("memory", "embedding", "cross", "rotary")
-SUBSETS = [s for n in (1, 2, 3, 4) for s in itertools.combinations(PLACES, n)]
+PLACES = ("memory", "embedding", "output", "cross", "rotary")
+SUBSETS = [s for n in (1, 2, 3, 5) for s in itertools.combinations(PLACES, n)]
 SMALL = {"kind": "transformer", "hidden_size": 16, "num_heads": 2, "num_layers": 2, "dropout": 0.0}
 D = 4
 
@@ -46,7 +46,12 @@ def test_where_dropout_acts(make_model, batch, z):
 
 @pytest.mark.parametrize(
     ("part", "own"),
-    [("memory", {"memory"}), ("embedding", {"latent_embedding"}), ("rotary", {"rotary", "recall"})],
+    [
+        ("memory", {"memory"}),
+        ("embedding", {"latent_embedding"}),
+        ("output", {"output"}),
+        ("rotary", {"rotary", "recall"}),
+    ],
 )
 def test_only_the_chosen_layers_exist(make_model, part, own):
     names = {name for name, _ in make_decoder(make_model, inject=(part,)).named_children()}
@@ -60,6 +65,13 @@ def test_rotary_z_is_added_on_both_sides_of_the_blocks(make_model, batch, z):
     memory = decoder.rotary(z, 1, batch[0].shape[1])
     expected = decoder.embedding(batch[0]) * 16**0.5 + memory + decoder.recall(memory)
     torch.testing.assert_close(decoder(batch[0], z).features, expected)
+
+
+def test_z_goes_past_the_blocks_to_the_softmax(make_model, batch, z):
+    """The skip connection: features are those of the blocks plus output(z), at every position."""
+    decoder = make_decoder(make_model, inject=("output",))
+    told = decoder(batch[0], z).features - decoder(batch[0], torch.zeros_like(z)).features
+    torch.testing.assert_close(told, decoder.output(z)[:, None].expand_as(told), rtol=1e-4, atol=1e-5)
 
 
 def test_projection_stands_before_a_tied_softmax_alone(make_model):

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+import shutil
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from textvae.data.encoding import encode_texts
 from textvae.decoders.base import VocabularyDecoder, VocabularyDecoderConfig
 from textvae.evaluation.advice import advice, findings, more_rate
 from textvae.evaluation.doctor import Gain, derangement, distances_to_the_prior, examine, examine_run, gain_from_z
+from textvae.evaluation.fitting import fit_run_prior
 from textvae.evaluation.likelihood import evaluate_bound
 from textvae.evaluation.run import load_run_recipe
 from textvae.outputs import DecoderOutput
@@ -418,6 +420,7 @@ HEALTHY = {
     "latent_size": 8,
     "decoder_ignores_z": False,
     "decoder_hears_little": False,
+    "rate_exceeds_gain": False,
     "only_first_words_and_length": False,
     "prior_and_posterior_overlap": None,
     "prior_off_posterior": 0.9,
@@ -531,6 +534,8 @@ def test_a_rate_without_weight_says_nothing_of_the_decoder(trained, split, recip
     free = unweighted(recipe)
     found = examine(TextVAE(model, trained.vae.tokenizer), split, free, bf16=False)
     assert (found["verdict"], found["decoder_hears_little"]) == ("healthy", None)
+    assert found["rate_exceeds_gain"] is (found["rate"] > found["z_gain"] > 1) is True
+    assert any("nll and iw_nll say nothing of how good" in line for line in found["findings"])
 
 
 @pytest.mark.parametrize("free", [None, "objective", "prior"])
@@ -548,6 +553,50 @@ def test_a_small_scale_is_no_collapse_where_nothing_sets_it(trained, split, reci
     found = examine(TextVAE(model, trained.vae.tokenizer), split, recipe, bf16=False)
     assert found["z_gain"] > 2
     assert (found["active_units"], found["verdict"]) == ((8, "healthy") if free else (0, "collapsed"))
+
+
+@pytest.mark.parametrize("free", ["objective", "prior"])
+def test_the_noise_of_a_collapsed_posterior_is_no_scale_of_its_own(trained, split, recipe, model, free):
+    """Every dimension is as active as the others, and none is."""
+    with torch.no_grad():
+        for head in (model.posterior.mu, model.posterior.logvar):
+            head.weight *= 1e-4
+            head.bias *= 0
+    model.prior.learned = free == "prior"
+    recipe = unweighted(recipe) if free == "objective" else recipe
+    found = examine(TextVAE(model, trained.vae.tokenizer), split, recipe, bf16=False)
+    assert 0 < max(found["mu_variance_per_dimension"]) < 1e-4
+    assert (found["active_units"], found["verdict"], found["rate_exceeds_gain"]) == (0, "collapsed", False)
+    assert found["findings"][0].startswith("The posterior has collapsed: none of the 8")
+
+
+def test_long_texts_are_fewer(trained, split, recipe, model, monkeypatch):
+    monkeypatch.setattr("textvae.evaluation.doctor.MOST_TOKENS", 700)
+    found = examine(TextVAE(model, trained.vae.tokenizer), split, recipe, bf16=False)
+    lengths = [len(trained.vae.tokenizer(text)["input_ids"]) - 1 for text in split["text"][:]]
+    assert 40 < found["sentences"] < 1.3 * 700 / (sum(lengths) / len(lengths)) < len(split)
+
+
+def test_under_a_fitted_prior(trained, split, recipe, tmp_path):
+    """Which closes the holes of the model's own: posteriors far from it are where the fitted one is."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained.folder, folder)
+    model = TextVAEModel.from_pretrained(folder)
+    with torch.no_grad():
+        model.posterior.mu.bias += 20
+    model.save_pretrained(folder)
+    fit_run_prior(folder, components=4)
+    vae = TextVAE.from_pretrained(folder)
+    own, fitted = (
+        examine(vae, split, recipe, bf16=False, prior=vae.wanted_prior(prior)) for prior in ("model", "fitted")
+    )
+    assert own["prior_off_posterior"] == 1
+    assert fitted["prior_off_posterior"] < 0.5
+    assert fitted["rate"] < own["rate"] - 1000
+    own, fitted = (examine_run(folder, prior=prior) for prior in ("model", "fitted"))
+    assert fitted["rate"] < own["rate"] - 1000
+    with pytest.raises(ValueError, match="prior: 'fited' is not known"):
+        examine_run(folder, prior="fited")
 
 
 TOLD = {"z_gain": 4.0, "z_gain_stderr": 0.1, "z_gain_length": 1.0, "z_gain_first_words": 1.0, "z_gain_other_words": 2.0}

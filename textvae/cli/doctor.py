@@ -14,6 +14,9 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as data.source=MOVED.")
     ] = None,
+    prior: Annotated[
+        str, typer.Option(help="p(z): the model's own, or fitted: that of `textvae fit-prior`.")
+    ] = "model",
     json: Json = False,
 ) -> None:
     """Say whether the posterior collapsed, whether the decoder uses z, and what to change; in seconds."""
@@ -23,7 +26,7 @@ def run(
     from textvae.evaluation.doctor import examine_run
 
     transformers_logging.disable_progress_bar()
-    diagnosis = examine_run(run, overrides)
+    diagnosis = examine_run(run, overrides, prior=prior)
     if json:
         print_json(diagnosis)
     else:

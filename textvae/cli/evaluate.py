@@ -40,7 +40,7 @@ def run(
     ] = None,
     refine: Annotated[int, typer.Option(min=0, help="Measure after this many gradient steps on each text, too.")] = 0,
     prior: Annotated[
-        str, typer.Option(help="p(z): the model's own, or the one fitted by `textvae fit-prior`.")
+        str, typer.Option(help="p(z): the model's own, or fitted: that of `textvae fit-prior`.")
     ] = "model",
     fp32: Annotated[bool, typer.Option("--fp32", help="Full precision where bfloat16 would be faster.")] = False,
     json: Json = False,

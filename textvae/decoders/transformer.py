@@ -19,7 +19,7 @@ from textvae.layers.rotation import RotaryMemory
 from textvae.outputs import DecoderOutput
 from textvae.registry import register
 
-Injection = Literal["memory", "embedding", "cross", "rotary"]
+Injection = Literal["memory", "embedding", "output", "cross", "rotary"]
 
 
 class TransformerDecoderConfig(VocabularyDecoderConfig):
@@ -33,8 +33,9 @@ class TransformerDecoderConfig(VocabularyDecoderConfig):
         positions: rotary, or learned (then texts have at most max_positions tokens).
         max_positions: learned positions.
         inject: where z enters, any subset of memory (keys and values of its own in each layer), embedding (added to
-            every word vector), cross (tokens that each layer attends to) and rotary (added to every word vector and
-            before the softmax, turned back by the place of the word to come: for an encoder with rotary pooling).
+            every word vector), output (before the softmax), cross (tokens that each layer attends to) and rotary (added
+            to every word vector and before the softmax, turned back by the place of the word to come: for an encoder
+            with rotary pooling).
         latent_slots: memory slots of each layer, and tokens of the cross-attention.
         dropout: on word vectors, attention weights and what each part adds.
     """
@@ -53,7 +54,7 @@ class TransformerDecoderConfig(VocabularyDecoderConfig):
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError("name at least one of memory, embedding, cross, rotary, each once")
+            raise ValueError("name at least one of memory, embedding, output, cross, rotary, each once")
         return value
 
     @model_validator(mode="after")
@@ -99,6 +100,8 @@ class TransformerDecoder(VocabularyDecoder):
             self.memory = nn.Linear(self.latent_size, config.num_layers * 2 * config.latent_slots * size)
         if "embedding" in self.inject:
             self.latent_embedding = nn.Linear(self.latent_size, size, bias=False)
+        if "output" in self.inject:
+            self.output = nn.Linear(self.latent_size, size, bias=False)
         if "cross" in self.inject:
             self.latent_tokens = nn.Linear(self.latent_size, config.latent_slots * size)
         if "rotary" in self.inject:
@@ -160,6 +163,8 @@ class TransformerDecoder(VocabularyDecoder):
         for layer, (block, slots) in enumerate(zip(self.blocks, self.slots(z), strict=True)):
             x = block(x, mask, positions, slots, state, layer, context)
         x = self.projection(self.norm(x))
+        if "output" in self.inject:
+            x = x + self.output(z)[:, None]
         if "rotary" in self.inject:
             x = x + self.recall(turned)
         return DecoderOutput(x, state)

@@ -9,7 +9,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,14 +32,15 @@ from textvae.evaluation.advice import (
 )
 from textvae.evaluation.latent import ACTIVE_VARIANCE, least_variance, mutual_information
 from textvae.evaluation.likelihood import evaluate_bound, evaluating
-from textvae.evaluation.run import check_split, load_data_recipe
+from textvae.evaluation.run import check_split, load_data_recipe, under
 from textvae.hardware import autocast
 from textvae.inference.text_vae import TextVAE
+from textvae.latent.fitted import FittedPrior
 from textvae.layers.cross_entropy import bent
 from textvae.recipe import Recipe
 
-# Texts that are looked at: enough for every number here to the digit that matters, and done in seconds.
-MOST_TEXTS = 1000
+# Texts and tokens that are looked at: enough for every number here to the digit that matters, and done in seconds.
+MOST_TEXTS, MOST_TOKENS = 1000, 200_000
 # The decoder ignores z when another text's z costs less than this many nats a text, or than this share of what z holds.
 LEAST_GAIN, LEAST_GAIN_SHARE = 0.5, 0.1
 # It hears little of z when that saves less than this share of the rate, where the objective makes rate cost something.
@@ -84,36 +85,47 @@ class Gain:
         return self.length + self.first_words + self.other_words
 
 
-def examine_run(folder: str | Path, overrides: list[str] | None = None, bf16: bool | None = None) -> dict[str, Any]:
+def examine_run(
+    folder: str | Path,
+    overrides: list[str] | None = None,
+    bf16: bool | None = None,
+    prior: Literal["model", "fitted"] = "model",
+) -> dict[str, Any]:
     """Examines a finished run on validation texts of its corpus.
 
     Args:
         folder: the run folder.
         overrides: `data.key=value`, where its corpus has moved or another one is to be looked at.
         bf16: precision of matrix products; None for what suits the machine.
+        prior: p(z): the model's own, or the one that was fitted after training (`fit_run_prior`).
 
     Returns:
         As `examine`.
 
     Raises:
-        ValueError: no such run or corpus, a plain language model, or a single validation text.
+        ValueError: no such run or corpus, a plain language model, a single validation text, or nothing was fitted.
+        ImportError: the fitted prior needs a package that is not installed.
     """
     recipe = load_data_recipe(Path(folder), overrides)
     vae = TextVAE.from_pretrained(folder)
+    fitted = vae.wanted_prior(prior)
     splits = load_corpus(recipe.data).splits
     check_split(Path(folder), splits, "validation", overrides or [])
-    return examine(vae, splits["validation"], recipe, bf16)
+    return examine(vae, splits["validation"], recipe, bf16, prior=fitted)
 
 
-def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed: int = 0) -> dict[str, Any]:
+def examine(
+    vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed: int = 0, prior: FittedPrior | None = None
+) -> dict[str, Any]:
     """Examines a model.
 
     Args:
         vae: the model.
-        split: rows with `text`; MOST_TEXTS of them, evenly spread, are looked at.
+        split: rows with `text`; MOST_TEXTS of them, evenly spread, are looked at, fewer where they are long.
         recipe: of the run, for what to change.
         bf16: precision of matrix products; None for what suits the machine.
         seed: of all that is random.
+        prior: fitted after training, to stand in place of the model's own.
 
     Returns:
         The keys that docs/metrics.md lists under "textvae doctor".
@@ -126,14 +138,18 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         raise ValueError("this run is a plain language model (model.latent.size is 0): it has no posterior to examine")
     if n < 2:
         raise ValueError("the doctor needs at least 2 validation texts: z of one text is held against another's")
-    rows = np.linspace(0, len(split) - 1, n).round().astype(int)
-    dataset = encode_texts(split.select(rows)["text"][:], vae.tokenizer, vae.encoder_tokenizer)
-    bound = evaluate_bound(vae.model, dataset, seed=seed, bf16=bf16)
+    dataset = encode_texts(split.select(_spread(len(split), n))["text"][:], vae.tokenizer, vae.encoder_tokenizer)
+    if (tokens := int(text_lengths(dataset).sum())) > MOST_TOKENS:
+        n = min(n, max(LEAST_TEXTS_FOR_HOLES, n * MOST_TOKENS // tokens))
+        dataset = dataset.select(_spread(len(dataset), n))
+    with under(vae.model, prior):
+        bound = evaluate_bound(vae.model, dataset, seed=seed, bf16=bf16)
     generator = torch.Generator().manual_seed(seed)
     z = torch.empty(n, vae.latent_size)
     z[bound.order] = bound.z.cpu()
     gain = gain_from_z(vae.model, dataset, z, derangement(n, generator), bf16)
-    far = distances_to_the_prior(vae.model, z, generator) if n >= LEAST_TEXTS_FOR_HOLES else (None, None)
+    with under(vae.model, prior):
+        far = distances_to_the_prior(vae.model, z, generator) if n >= LEAST_TEXTS_FOR_HOLES else (None, None)
     rates, variances = bound.rate_per_dimension, bound.mu.var(0)
     total, other = float(gain.total.mean()), float(gain.other_words.mean())
     # A deterministic posterior has no density: no rate, and no limit to what z may tell.
@@ -142,7 +158,9 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
     ignores = total < max(LEAST_GAIN, LEAST_GAIN_SHARE * min(information, cap))
     weighs_rate = registry.build("objective", last_objective(recipe)[0]).selects_by == "nll" and has_density
     least = least_variance(vae.model.posterior.support, vae.latent_size)
-    if vae.model.prior.learned or not weighs_rate:  # nothing sets the scale of z, so that it is held against its own
+    lives = not ignores or information >= LEAST_RATE
+    # Where nothing sets the scale of z, it is held against its own; that of a collapsed posterior is noise.
+    if lives and (vae.model.prior.learned or not weighs_rate):
         least = min(least, ACTIVE_VARIANCE * float(variances.mean()))
     is_active = variances > least
     active, rate = int(is_active.sum()), _number(bound.rate.mean()) if has_density else None
@@ -163,6 +181,8 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         "decoder_hears_little": not ignores and rate >= LEAST_RATE and total < LEAST_HEARD_SHARE * rate
         if weighs_rate and rate is not None
         else None,
+        # Another text's z misleads, so that what z saves against none at all is less than the gain.
+        "rate_exceeds_gain": None if rate is None else not ignores and rate >= LEAST_RATE and rate > total,
         "z_gain_length": _number(gain.length.mean()),
         "z_gain_first_words": _number(gain.first_words.mean()),
         "z_gain_other_words": _number(other),
@@ -183,6 +203,11 @@ def examine(vae: TextVAE, split, recipe: Recipe, bf16: bool | None = None, seed:
         verdict = "healthy"
     words = {"verdict": verdict, "findings": findings(found), "advice": advice(found, recipe)}
     return words | found | {"seconds": round(time.time() - start, 2)}
+
+
+def _spread(size: int, n: int) -> np.ndarray:
+    """(n,) rows of as many as there are, evenly spread."""
+    return np.linspace(0, size - 1, n).round().astype(int)
 
 
 def derangement(n: int, generator: torch.Generator) -> Tensor:

@@ -121,7 +121,7 @@ def evaluate_run(
     Args:
         folder: the run folder.
         split: validation or test (or train).
-        samples: k of the importance-weighted bound.
+        samples: k of the importance-weighted bound, at least 1.
         overrides: `data.key=value`, such as `data.source=OTHER`.
         bf16: precision of matrix products; None for what suits the machine.
         progress: called with a stage, texts done and texts in all.
@@ -139,6 +139,8 @@ def evaluate_run(
     folder, overrides = Path(folder), overrides or []
     if split not in SPLIT_NAMES:
         raise ValueError(f"--split: {split!r} is not known; {suggest(split, list(SPLIT_NAMES))}")
+    if samples < 1:
+        raise ValueError(f"--samples: {samples} is not allowed; at least 1")
     recipe = load_data_recipe(folder, overrides)
     transformers_logging.disable_progress_bar()
     vae = TextVAE.from_pretrained(folder)
@@ -154,7 +156,7 @@ def evaluate_run(
     train_texts = train and text_batches(train)
     texts = encoded["text"][:]
     units = common_units(vae, encoded, lm) if lm else None
-    with _under(vae.model, fitted):
+    with under(vae.model, fitted):
         # First of all, since a missing package or encoder shows only here.
         similarity = extras.mauve and mauve(
             texts, lambda: vae.sample(len(texts), seed=0, allow_unknown=True), extras.mauve
@@ -183,8 +185,8 @@ def evaluate_run(
 
 
 @contextlib.contextmanager
-def _under(model, fitted: FittedPrior | None) -> Iterator[None]:
-    """The fitted prior, if any, in place of the model's own."""
+def under(model, fitted: FittedPrior | None) -> Iterator[None]:
+    """In which the fitted prior, if any, stands in place of the model's own."""
     own = model.prior if fitted else None
     try:
         if fitted:
@@ -206,6 +208,8 @@ def _check(extras: Extras, vae: TextVAE, train: Dataset | None, splits: DatasetD
     if extras.against and vae.latent_size and not vae.model.posterior.has_density:
         raise ValueError(f"--against: a {posterior} posterior has no density, so there is no bound to compare")
     if extras.probes:
+        if split == "train":
+            raise ValueError("--probes: they learn from the training texts, so measure them on validation or test")
         if "label" not in splits["train"].column_names:
             raise ValueError("--probes: the corpus has no labels; name their column in data.label_column=COLUMN")
         check_labels(*([x for x in part["label"][:] if x is not None] for part in (splits["train"], splits[split])))

@@ -101,6 +101,10 @@ def coupling_layers(config: FlowConfig, size: int, context: int = 0) -> nn.Modul
         linear = [module for module in layer.modules() if isinstance(getattr(module, "weight", None), nn.Parameter)]
         for module in linear[-1:]:
             module.starts_at_zero = True
+        for module in layer.modules():
+            if isinstance(module, nn.ParameterList):  # of a single dimension there is no network
+                for parameter in module:
+                    nn.init.zeros_(parameter)
     return flow
 
 

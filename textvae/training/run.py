@@ -157,7 +157,7 @@ def train(
             logger.warning("training.%s: no effect; %s", name, why)
     stages = [Stage(**stage) for stage in args.stages or []] or [None]
     if not model.config.latent_size:  # nothing that could predict words, and no decoder that has learnt to do without z
-        stages = [stage for stage in stages if stage is None or stage.predicts not in PAST_DECODER]
+        stages = [stage for stage in stages if stage is None or stage.predicts != "words"]
         stages = [stage and stage.model_copy(update={"reset": ()}) for stage in stages]
     with fork_rng(devices=[]):  # all of them before the first is trained, which this must not change
         for number, stage in enumerate(stages, 1):
