@@ -180,13 +180,19 @@ class TextVAEModel(PreTrainedModel, GenerationMixin):
         self.posterior.train(training)
         return q
 
-    def sample_prior(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws (n,D) latent vectors from p(z); with a latent size of 0, n empty ones."""
+    def sample_prior(self, n: int, generator: torch.Generator | None = None, **scale: float) -> Tensor:
+        """Draws (n,D) latent vectors from p(z); with a latent size of 0, n empty ones.
+
+        Args:
+            n: how many.
+            generator: source of randomness; the global one when None.
+            **scale: of the noise, for priors that have noise.
+        """
         if not self.config.latent_size:
             return torch.zeros(n, 0, device=self.device)
         if generator is not None and generator.device != self.device:
-            return self.prior.sample(n, generator, generator.device).to(self.device)
-        return self.prior.sample(n, generator, self.device)
+            return self.prior.sample(n, generator, generator.device, **scale).to(self.device)
+        return self.prior.sample(n, generator, self.device, **scale)
 
     def distortion(self, input_ids: Tensor, attention_mask: Tensor, z: Tensor) -> Tensor:
         """-log p(x|z) of each sentence, summed over its tokens (EOS counted, BOS not).

@@ -145,3 +145,13 @@ def test_density_has_digits_where_it_is_sharp():
     quadratic = 0.5 * 1e6 * (z - q.mu).square().sum(-1)
     torch.testing.assert_close(q.log_prob(q.mu[None]) - q.log_prob(z), quadratic, rtol=0.01, atol=0.01)
     assert float(quadratic.mean()) == pytest.approx(15.5, rel=0.05)  # 31 directions, half a nat each
+
+
+@pytest.mark.parametrize("kappa", [0.5, 1e3, 1e6])
+def test_power_spherical_density_has_digits(kappa):
+    """Also far from mu, where it is flat enough to be there at all."""
+    q = make("power_spherical", 32, kappa)
+    z = torch.cat([q.rsample(500, generator()), F.normalize(torch.randn(50, 1, 32, generator=generator(2)), dim=-1)])
+    cosine = 1 - 0.5 * (z.double() - q.mu.double()).square().sum(-1)
+    exact = q.log_normaliser + kappa * torch.log1p(cosine)
+    torch.testing.assert_close(q.log_prob(z).double(), exact, rtol=1e-5, atol=0.01)

@@ -62,6 +62,33 @@ def test_autocast(n):
         assert (a - b).norm() < 0.02 * b.norm()
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_mean_keeps_its_scale_in_bfloat16(frozen):
+    """Which has no 1.3: rounded, it is 1.297, and the whole gradient of the words would be too small beside others."""
+    features, weight, bias, targets = problem(3 * CHUNK)
+    args = [features, weight.detach(), bias.detach()] if frozen else [features, weight, bias]
+    found = []
+    for incoming in (1.0, 1.3):
+        with torch.autocast("cpu", torch.bfloat16):
+            nll = token_nll(*args, targets)
+        found.append(torch.autograd.grad(nll, args[:1] if frozen else args, torch.full_like(nll, incoming)))
+    for one, more in zip(*found, strict=True):
+        assert float((one * more).sum() / one.square().sum()) == pytest.approx(1.3, rel=1.5e-3)
+
+
+def test_small_probabilities_have_a_gradient_in_float16():
+    """Scaled up as the loss is, before they are rounded."""
+    features, weight, bias, targets = problem(3 * CHUNK)
+    targets = targets % (V // 2)
+    bias = torch.cat([bias.detach()[: V // 2], torch.full((V - V // 2,), -18.0)]).requires_grad_()
+    weight = (0.1 * weight).detach().requires_grad_()
+    incoming = torch.full((len(targets),), 4096.0)
+    with torch.autocast("cpu", torch.float16):
+        ours = torch.autograd.grad(token_nll(features, weight, bias, targets), bias, incoming)[0]
+    exact = torch.autograd.grad(reference(features, weight, bias, targets), bias, incoming)[0]
+    torch.testing.assert_close(ours[V // 2 :], exact[V // 2 :], rtol=0.05, atol=0)
+
+
 def test_extreme_logits():
     args = problem(20, scale=1e4)
     torch.testing.assert_close(token_nll(*args), reference(*args), rtol=1e-5, atol=1e-2)

@@ -13,7 +13,6 @@ from textvae.objectives import ElboConfig, Objective
 from textvae.outputs import ObjectiveOutput
 from textvae.training import aggressive
 from textvae.training.aggressive import is_aggressive, sides
-from textvae.training.arguments import TextVAETrainingArguments
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,6 @@ def test_it_stops_when_the_encoder_gains_nothing(make_trainer, monkeypatch):  # 
     watch = Watch(monkeypatch)
     options = {"learning_rate": 1e-12, "eval_strategy": "steps", "eval_steps": 4}
     make_trainer(aggressive=True, max_steps=4, per_device_train_batch_size=8, **options).train()
-    assert all(count % 2 == 0 or count == 40 for count in watch.counts)
     assert min(watch.counts) < 12
     assert min(watch.counts) >= 4  # the first window has nothing to be compared with
 
@@ -202,12 +200,6 @@ def test_gradients_of_the_encoder_are_clipped(make_trainer, monkeypatch):  # noq
         moved.append(float(torch.stack([(after[name] - before[name]).norm() for name in before]).norm()))
     assert moved[0] == pytest.approx(0.001, rel=1e-2)
     assert moved[1] > 0.002
-
-
-def test_several_processes_are_refused(make_trainer, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(TextVAETrainingArguments, "world_size", property(lambda self: 2))
-    with pytest.raises(ValueError, match=r"training\.aggressive: true is not for several processes"):
-        make_trainer(aggressive=True, eval_strategy="steps", eval_steps=2)
 
 
 def test_z_tells_more_after_as_many_updates(corpus_file, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from tests.tiny import tiny_recipe, train_tiny
 from textvae import TextVAE, load_recipe
 from textvae.evaluation.report import KEYS
 from textvae.hardware import has_bf16_on_cpu
+from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.folder import check_output
 
 SHORT = ("training.max_steps=6", "training.logging_steps=1", "training.eval_steps=3", "training.save_steps=3")
@@ -179,8 +180,8 @@ def test_refused(corpus_file, tmp_path, make, options, message):
 
 def test_several_processes_are_refused(corpus_file, tmp_path, monkeypatch):
     """Each would make the run folder anew: the second one would move the first one's away."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="WORLD_SIZE: 2 processes were started"):
+    monkeypatch.setattr(TextVAETrainingArguments, "world_size", property(lambda self: 2))
+    with pytest.raises(ValueError, match="2 processes were started"):
         train_tiny(tiny_recipe(corpus_file, tmp_path / "folder"))
     assert not (tmp_path / "folder").exists()
 

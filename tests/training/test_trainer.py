@@ -634,20 +634,26 @@ def test_the_multiplier_sees_the_rate_of_the_whole_update(make_trainer, batch_si
     torch.testing.assert_close(small.training_rate, big.training_rate)
 
 
-@pytest.mark.parametrize(("batch_size", "parts"), [(24, 1), (10, 3)])
-def test_an_objective_s_own_parameters_take_a_step_each_update(make_trainer, batch_size, parts):
-    """Adam's first step is the learning rate, in the direction of the gradient of the whole update."""
-    objective = {"kind": "adversarial", "learning_rate": 0.01, "hidden_size": 8}
-    trainer = make_trainer(
-        objective, per_device_train_batch_size=batch_size, gradient_accumulation_steps=parts, max_steps=1
-    )
-    before = weights(trainer.objective)
-    trainer.train()
-    after = weights(trainer.objective)
-    assert distance(before, after) == pytest.approx(0.01, rel=1e-3)
-    assert all(p.grad is None for p in trainer.objective.parameters())
-    assert all(state["step"] == 1 for state in trainer.objective_optimizer.optimizer.state.values())
-    assert "discriminator_loss" in trainer.state.log_history[0]
+def test_an_objective_s_own_parameters_take_a_step_each_update(make_trainer):
+    """Adam's first step is the learning rate, and what it remembers is the gradient of the whole update."""
+    objective, gradients = {"kind": "adversarial", "learning_rate": 0.01, "hidden_size": 8}, []
+    for batch_size, parts in ((24, 1), (10, 3)):
+        trainer = make_trainer(
+            objective, per_device_train_batch_size=batch_size, gradient_accumulation_steps=parts, max_steps=1
+        )
+        without_noise(trainer.model)
+        trainer.model.prior.sample = lambda n, *_, **__: torch.tensor([0.5, -1.0, 2.0, 0.1]).expand(n, -1)
+        before = weights(trainer.objective)
+        trainer.train()
+        assert distance(before, weights(trainer.objective)) == pytest.approx(0.01, rel=1e-3)
+        assert all(p.grad is None for p in trainer.objective.parameters())
+        states = [trainer.objective_optimizer.optimizer.state[p] for p in trainer.objective.parameters()]
+        assert all(state["step"] == 1 for state in states)
+        assert "discriminator_loss" in trainer.state.log_history[0]
+        gradients.append([state["exp_avg"] for state in states])
+    assert max(float(gradient.abs().max()) for gradient in gradients[0]) > 1e-3
+    for whole, gathered in zip(*gradients, strict=True):
+        torch.testing.assert_close(gathered, whole, rtol=1e-4, atol=1e-7)
 
 
 def test_only_evaluations_in_the_course_of_training_move_the_target(make_trainer):
@@ -820,6 +826,35 @@ def test_batches_by_tokens_weigh_every_sentence_the_same(make_trainer):
     for name, gradient in summed.items():
         parameter = dict(model.named_parameters())[name]
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_batches_of_single_sentences_are_refused_where_something_is_computed_of_a_whole_one(make_trainer):
+    for options in ({"objective": {"kind": "infovae"}}, {"posterior": {"kind": "gaussian", "batch_norm": 0.5}}):
+        with pytest.raises(ValueError, match=r"tokens_per_batch: 12 makes batches of 1\.\d sentences on average"):
+            make_trainer(**options, tokens_per_batch=12).train()
+    make_trainer(tokens_per_batch=12, max_steps=1).train()
+
+
+@pytest.mark.parametrize(
+    ("options", "objective", "message"),
+    [
+        (
+            {"torch_compile": True},
+            {"kind": "iwae"},
+            r"training\.torch_compile: true is not allowed with this objective",
+        ),
+        ({"optim": "schedule_free_adamw"}, {}, r"training\.optim: .*schedule_free_adamw keeps averages"),
+    ],
+)
+def test_what_would_be_wrong_without_a_word_is_refused(make_trainer, options, objective, message):
+    with pytest.raises(ValueError, match=message):
+        make_trainer(objective, **options)
+
+
+def test_several_processes_are_refused(make_trainer, monkeypatch):
+    monkeypatch.setattr(TextVAETrainingArguments, "world_size", property(lambda self: 2))
+    with pytest.raises(ValueError, match="training: 2 processes were started; start one, without torchrun"):
+        make_trainer()
 
 
 def test_batches_by_tokens_are_refused_with_aggressive_training(make_trainer):

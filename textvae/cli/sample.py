@@ -13,7 +13,7 @@ from textvae.evaluation.text import set_apart
 def run(
     run: RunFolder,
     n: Annotated[int, typer.Option("-n", "--number", min=1, help="How many texts.")] = 8,
-    z_scale: Annotated[float, typer.Option(help="Factor on z: the latent's temperature.")] = 1.0,
+    z_scale: Annotated[float, typer.Option(help="Factor on the noise of z: the latent's temperature.")] = 1.0,
     prior: Annotated[str, typer.Option(help="model, or fitted: what `textvae fit-prior` left in the run.")] = "model",
     temperature: Annotated[float | None, typer.Option(help="Temperature of the words.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Nucleus of the words.")] = None,

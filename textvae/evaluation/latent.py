@@ -58,6 +58,10 @@ def mutual_information(posteriors: list, z: Tensor) -> float:
 
     Source: Hoffman & Johnson 2016, "ELBO surgery"; Dieng et al. 2019, arXiv 1807.04863, equation 13.
     """
+    return min(_information(posteriors, z), math.log(len(z)))  # which rounding may exceed
+
+
+def _information(posteriors: list, z: Tensor) -> float:
     n, dimensions = z.shape
     log_q, log_mixture = [], torch.full((n,), -torch.inf, device=z.device)
     start = 0
@@ -69,8 +73,7 @@ def mutual_information(posteriors: list, z: Tensor) -> float:
             pairs = q.log_prob(z[row : row + step, None].expand(-1, size, -1))  # each z under each q of the batch
             log_mixture[row : row + step] = torch.logaddexp(log_mixture[row : row + step], pairs.logsumexp(1))
         start += size
-    information = float((torch.cat(log_q) - (log_mixture - math.log(n))).double().mean())
-    return min(information, math.log(n))  # which rounding may exceed
+    return float((torch.cat(log_q) - (log_mixture - math.log(n))).double().mean())
 
 
 def latent_information(bound: Bound, seed: int = 0) -> dict[str, float | int]:

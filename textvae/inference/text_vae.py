@@ -363,7 +363,8 @@ class TextVAE:
 
         Args:
             n: how many.
-            z_scale: factor on z, the latent's temperature; below 1 gives more typical texts.
+            z_scale: factor on the noise of z, the latent's temperature; below 1 gives more typical texts. Components of
+                a mixture stay where they are.
             seed: of z and of sampling.
             return_z: give z (n,D) as well.
             prior: model, or fitted (to the latent vectors of the training texts, by `textvae fit-prior`).
@@ -382,7 +383,7 @@ class TextVAE:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         with torch.no_grad():
             draw = fitted.sample if fitted else self.model.sample_prior
-            z = draw(n, generator).cpu() * z_scale
+            z = draw(n, generator, **({} if z_scale == 1 else {"scale": z_scale})).cpu()
         if not self.latent_size:  # without z only the words differ
             generation = {"do_sample": True} | generation
         texts = self.decode(z, seed=seed, **generation)

@@ -45,9 +45,21 @@ class FittedPrior(nn.Module):
         self.register_buffer("mean", torch.zeros(latent_size))
         self.register_buffer("std", torch.ones(latent_size))
 
-    def sample(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
-        """Draws (n,D) latent vectors, on the device of the weights; `device` is where the noise is drawn."""
-        return self.mean + self.std * self.prior.sample(n, generator, device)
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """Draws (n,D) latent vectors, on the device of the weights.
+
+        Args:
+            n: how many.
+            generator, device: source of randomness, and where the noise is drawn.
+            scale: factor on the noise, as for the prior of y.
+        """
+        return self.mean + self.std * self.prior.sample(n, generator, device, scale)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats, (...,D) -> (...)."""

@@ -227,11 +227,23 @@ class FlowPrior(nn.Module):
         self.latent_size = latent_size
         self.flow = coupling_layers(config, latent_size)
 
-    def sample(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
-        """Draws (n,D) latent vectors, on the device of the weights; `device` is where the noise is drawn."""
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """Draws (n,D) latent vectors, on the device of the weights.
+
+        Args:
+            n: how many.
+            generator, device: source of randomness, and where the noise is drawn.
+            scale: factor on the noise, before the flow.
+        """
         noise = torch.randn(n, self.latent_size, generator=generator, device=device)
         with torch.autocast(noise.device.type, enabled=False):
-            return self.flow().inv(noise.to(next(self.parameters()).device))
+            return self.flow().inv(scale * noise.to(next(self.parameters()).device))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats, (...,D) -> (...)."""

@@ -50,12 +50,24 @@ class MixturePrior(nn.Module):
         self.mu = nn.Parameter(torch.randn(config.components, latent_size))
         self.logvar = nn.Parameter(torch.zeros(config.components, latent_size))
 
-    def sample(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
-        """Draws (n,D) latent vectors, on the device of the weights; `device` is where the noise is drawn."""
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """Draws (n,D) latent vectors, on the device of the weights.
+
+        Args:
+            n: how many.
+            generator, device: source of randomness, and where the noise is drawn.
+            scale: factor on the noise of a component, not on where it lies.
+        """
         weights = self.logits.softmax(0).to(device or "cpu")
         component = torch.multinomial(weights, n, replacement=True, generator=generator).to(self.mu.device)
         noise = torch.randn(n, self.mu.shape[1], generator=generator, device=device).to(self.mu.device)
-        return self.mu[component] + (0.5 * self.logvar[component]).exp() * noise
+        return self.mu[component] + scale * (0.5 * self.logvar[component]).exp() * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats, (...,D) -> (...)."""
@@ -106,11 +118,24 @@ class VampPrior(nn.Module):
         self.posterior_of = posterior_of
         self.pseudo_inputs = nn.Parameter(torch.randn(self.components, input_size))
 
-    def sample(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
-        """Draws (n,D) latent vectors, on the device of the weights; `device` is where the component is drawn."""
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """Draws (n,D) latent vectors, on the device of the weights.
+
+        Args:
+            n: how many.
+            generator, device: source of randomness, and where the component is drawn.
+            scale: factor on the noise of a component, not on where it lies.
+        """
         component = torch.randint(self.components, (n,), generator=generator, device=device)
         q = self.posterior_of(self.pseudo_inputs[component.to(self.pseudo_inputs.device)])
-        return q.rsample(1, generator)[0]
+        z = q.rsample(1, generator)[0]
+        return z if scale == 1 else q.mean + scale * (z - q.mean)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats, (...,D) -> (...)."""

@@ -96,9 +96,15 @@ class PowerSpherical:
             (S,B).
         """
         q = PowerSpherical(self.mu.detach(), self.concentration.detach()) if stop_gradient else self
-        # 1 + mu.z as half the squared length of the sum: never negative, and 0 only in rounding.
-        one_plus_cosine = 0.5 * (z + q.mu).square().sum(-1).clamp_min(torch.finfo(z.dtype).tiny)
-        return q.log_normaliser.to(z.dtype) + q.concentration * torch.log(one_plus_cosine)
+        # log (1 + mu.z) / 2 from the distance to the nearer of mu and -mu, which keeps all its digits; log 2 goes to
+        # the normaliser, which nearly cancels it where kappa is large.
+        near, far = ((z - sign * q.mu).square().sum(-1) / 4 for sign in (1, -1))
+        log_half = torch.where(near < 0.5, torch.log1p(-near.clamp_max(0.5)), far.clamp_min(_tiny(z)).log())
+        return (q.log_normaliser + q.concentration.double() * math.log(2)).to(z.dtype) + q.concentration * log_half
+
+
+def _tiny(z: Tensor) -> float:
+    return torch.finfo(z.dtype).tiny
 
 
 class PowerSphericalConfig(Section):

@@ -1,7 +1,8 @@
 """Priors p(z).
 
-Contract: `sample(n, generator, device) -> (n,D)`, `log_prob(z (...,D)) -> (...)`; `support` (euclidean or sphere; None
-for that of the posterior) and `learned` (whether it has parameters, which learn from the rate).
+Contract: `sample(n, generator, device, scale) -> (n,D)`, scale a factor on the noise (the sphere, where there is none,
+lacks it); `log_prob(z (...,D)) -> (...)`; `support` (euclidean or sphere; None for that of the posterior) and `learned`
+(whether it has parameters, which learn from the rate).
 """
 
 from __future__ import annotations
@@ -41,9 +42,15 @@ class StandardNormal(nn.Module):
         super().__init__()
         self.latent_size = latent_size
 
-    def sample(self, n: int, generator: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
-        """Draws (n,D) latent vectors."""
-        return torch.randn(n, self.latent_size, generator=generator, device=device)
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """Draws (n,D) latent vectors; `scale` is a factor on the noise."""
+        return scale * torch.randn(n, self.latent_size, generator=generator, device=device)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats, (...,D) -> (...)."""

@@ -33,6 +33,7 @@ class _TokenNll(torch.autograd.Function):
         ctx.softcap = softcap
         ctx.frozen = wants_features and not (wants_weight or wants_bias)
         ctx.held = (wants_weight or wants_bias) and nll.numel() * weight.shape[0] <= RESIDUALS_HELD
+        ctx.held &= features.dtype != torch.float16  # in which small probabilities are 0 until they are scaled up
         if ctx.frozen:
             # All that the backward pass will need is what the features are to be moved by.
             kept = torch.empty_like(features)
@@ -56,17 +57,18 @@ class _TokenNll(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         kept, *given = ctx.saved_tensors
-        scale = grad.to(kept.dtype)
         if ctx.frozen:
-            return kept * scale[:, None], None, None, None, None
+            return (kept * grad[:, None]).to(kept.dtype), None, None, None, None
         features, weight, bias, targets = given
         if not ctx.held:
-            return _from_anew(features, weight, bias, targets, scale, ctx)
-        scaled = features * scale[:, None]
+            return _from_anew(features, weight, bias, targets, grad, ctx)
+        # Of a mean all are the same: rounded as they are, the whole gradient would be off by that.
+        top = grad.abs().max().clamp_min(torch.finfo(grad.dtype).tiny) if len(grad) else 1.0
+        scale = (grad / top).to(kept.dtype)
         return (
-            (kept @ weight) * scale[:, None] if ctx.needs_input_grad[0] else None,
-            kept.t() @ scaled if ctx.needs_input_grad[1] else None,
-            scale @ kept if ctx.needs_input_grad[2] else None,
+            (kept @ weight * grad[:, None]).to(kept.dtype) if ctx.needs_input_grad[0] else None,
+            kept.t() @ (features * scale[:, None]) * top if ctx.needs_input_grad[1] else None,
+            scale @ kept * top if ctx.needs_input_grad[2] else None,
             None,
             None,
         )
@@ -104,14 +106,14 @@ def _residual(logits: Tensor, targets: Tensor, softcap: float | None) -> tuple[T
     return nll, residual if softcap is None else residual * (1 - (logits / softcap).square())
 
 
-def _from_anew(features, weight, bias, targets, scale, ctx) -> tuple[Tensor | None, ...]:
+def _from_anew(features, weight, bias, targets, grad, ctx) -> tuple[Tensor | None, ...]:
     """The backward pass where there are too many residuals to hold: chunk by chunk, sums in float32."""
     d_features = torch.empty_like(features)
     d_weight, d_bias = torch.zeros_like(weight, dtype=torch.float32), torch.zeros(len(weight), device=weight.device)
     for rows in _chunks(features, weight):
         logits = bent(F.linear(features[rows], weight, bias).float(), ctx.softcap)
         _, residual = _residual(logits, targets[rows], ctx.softcap)
-        residual = residual.to(features.dtype).mul_(scale[rows, None])
+        residual = residual.mul_(grad[rows, None]).to(features.dtype)
         d_features[rows] = residual @ weight
         d_weight += residual.t() @ features[rows]
         d_bias += residual.sum(0, dtype=torch.float32)

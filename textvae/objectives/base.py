@@ -26,6 +26,7 @@ class Objective(nn.Module):
         num_samples: latent samples a sentence that it asks the model for.
         selects_by: what checkpoints are compared by: nll (the bound at beta = 1) or distortion.
         learning_rate: of its own parameters, where it has some.
+        hooks_z: whether it changes the gradient on its way through z, which a compiled model hides from it.
         reads_batch: whether it takes the sentences of a batch for a random draw of the corpus; batches of like length,
             which are faster, are none.
     """
@@ -33,6 +34,7 @@ class Objective(nn.Module):
     num_samples = 1
     selects_by = "nll"
     learning_rate = 0.0
+    hooks_z = False
     reads_batch = False
 
     def __init__(self, config: Section, latent_size: int = 0):

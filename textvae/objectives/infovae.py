@@ -44,7 +44,7 @@ class InfoVAE(Objective):
 
     q(z) is known by one sample of each sentence of the batch, p(z) by as many samples. With alpha = 1 this is the
     Wasserstein autoencoder of Tolstikhin et al. 2018, arXiv 1711.01558, and checkpoints are compared by distortion.
-    The discrepancy is an average over pairs, so parts of an update, or its ranks, each estimate it from their own
+    The discrepancy is an average over pairs, so parts of an update each estimate it from their own
     sentences; a part of one sentence has no pair and leaves it out.
 
     Args:

@@ -40,6 +40,8 @@ class Iwae(Objective):
     equation 6 (the gradient).
     """
 
+    hooks_z = True
+
     @classmethod
     def refusal(cls, values: dict[str, Any], posterior: type, prior: type) -> str | None:
         """It needs a rate."""

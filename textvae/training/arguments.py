@@ -55,7 +55,7 @@ class TextVAETrainingArguments(TrainingArguments):
             to its end; null leaves it as it is.
         tokens_per_batch: batches filled up to this many tokens, padding counted, in place of
             per_device_train_batch_size; the loss is then divided by the mean number of sentences in a batch. null
-            turns it off. In one process only.
+            turns it off.
         aggressive: before each update of the decoder, train the encoder alone until it no longer gains, as long as
             mutual information on validation rises from evaluation to evaluation; see textvae/training/aggressive.py.
         stages: trainings one after the other, each with `max_steps` and, where they are to differ, `objective`,
@@ -121,6 +121,8 @@ class TextVAETrainingArguments(TrainingArguments):
         Raises:
             ValueError: with the key and what to do.
         """
+        if self.world_size > 1:  # each would draw the same noise for other texts, and write the run folder
+            raise ValueError(f"training: {self.world_size} processes were started; start one, without torchrun")
         if self.aggressive and model.config.latent_size and not model.posterior.has_density:
             raise ValueError("training.aggressive: true needs a posterior with a density; this model's has none")
         if self.aggressive and model.config.latent_size and self.eval_strategy == "no":
@@ -133,11 +135,6 @@ class TextVAETrainingArguments(TrainingArguments):
                 "training.aggressive: true ends when mutual information on validation no longer rises, which is never "
                 f"looked at: training.eval_steps {self.eval_steps:g} is more than max_steps {self.max_steps}"
             )
-        if self.aggressive and model.config.latent_size and self.world_size > 1:
-            raise ValueError(
-                "training.aggressive: true is not for several processes, each of which would stop training its encoder "
-                "at another moment; start one"
-            )
         if self.early_stopping_patience and self.eval_strategy == "no":
             raise ValueError(
                 "training.early_stopping_patience: no effect without evaluations; set training.eval_strategy to steps"
@@ -149,9 +146,20 @@ class TextVAETrainingArguments(TrainingArguments):
                 f"training.per_device_train_batch_size: 1 is not allowed, since {what} is about a batch as a whole; "
                 "the larger the batch the better (accumulated ones do not count together)"
             )
-        if self.tokens_per_batch and (self.world_size > 1 or self.aggressive):
-            what = "training.aggressive" if self.aggressive else "several processes"
-            raise ValueError(f"training.tokens_per_batch: not with {what}; set per_device_train_batch_size instead")
+        if self.tokens_per_batch and self.aggressive:
+            raise ValueError(
+                "training.tokens_per_batch: not with training.aggressive; set per_device_train_batch_size instead"
+            )
+        if self.torch_compile and objective.hooks_z and model.config.latent_size:
+            raise ValueError(
+                "training.torch_compile: true is not allowed with this objective, which changes the gradient that "
+                "passes through z, where compiled code hides it; leave it false"
+            )
+        if (optim := str(getattr(self.optim, "value", self.optim))).startswith("schedule_free"):
+            raise ValueError(
+                f"training.optim: {optim} keeps averages of the weights that nothing here would evaluate; take "
+                "training.ema_decay with another optimizer"
+            )
         first = model.decoder.config.word_dropout
         if self.final_word_dropout is not None and self.final_word_dropout >= first:
             raise ValueError(

@@ -113,10 +113,6 @@ def train(
         ValueError: one line that says what is wrong and what to do.
     """
     folder = recipe.output_dir
-    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:  # each would make the run folder, and write to it
-        raise ValueError(
-            f"WORLD_SIZE: {processes} processes were started, and training is one; start it without torchrun"
-        )
     check_output(folder, resume, overwrite)
     transformers_logging.disable_progress_bar()
     set_up_process()

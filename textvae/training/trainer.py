@@ -98,7 +98,7 @@ class TextVAETrainer(Trainer):
         decay, trained_on = args.pretrained_weight_decay, pretrained_weights(model)
         self.anchor = Anchor(trained_on, decay) if decay and trained_on else None
         trains_objective = any(p.requires_grad for p in self.objective.parameters())
-        self.objective_optimizer = ObjectiveOptimizer(self.objective, self.accelerator) if trains_objective else None
+        self.objective_optimizer = ObjectiveOptimizer(self.objective) if trains_objective else None
         self.ema = WeightAverage(model, args.ema_decay) if args.ema_decay else None
         self._sums: dict[str, torch.Tensor | float] = {}
         self._update: list[tuple[torch.Tensor, int]] = []
@@ -137,8 +137,8 @@ class TextVAETrainer(Trainer):
         lengths, seed = text_lengths(dataset.rows if numbered else dataset), _data_seed(self.args)
         if self.args.tokens_per_batch:
             return TokenBatches(lengths, self.args.tokens_per_batch, seed, numbered, self._by_length)
-        # An update's sentences are the same in one batch, in accumulated ones, and in those of several processes.
-        update = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        # An update's sentences are the same in one batch and in accumulated ones.
+        update = self.args.train_batch_size * self.args.gradient_accumulation_steps
         return LengthGroupedSampler(lengths, update, seed, numbered, self._by_length)
 
     @property
@@ -153,6 +153,12 @@ class TextVAETrainer(Trainer):
             return super().get_train_dataloader()
         batches = self._get_train_sampler()
         self._sentences_per_batch = len(self.train_dataset) / len(batches)
+        if self._sentences_per_batch < 2 and not self._by_length:
+            raise ValueError(
+                f"training.tokens_per_batch: {self.args.tokens_per_batch} makes batches of "
+                f"{self._sentences_per_batch:.1f} sentences on average, and something is computed here of a batch as a "
+                "whole; the larger the better"
+            )
         loader = DataLoader(
             self.train_dataset,
             batch_sampler=batches,
@@ -242,7 +248,7 @@ class TextVAETrainer(Trainer):
             self._sums[name] = self._sums.get(name, 0.0) + value
 
     def after_update(self) -> None:
-        """Averages the weights, updates the objective and tells it the mean rate of the update, over all ranks."""
+        """Averages the weights, updates the objective and tells it the mean rate of the update."""
         if self.ema:
             self.ema.update()
         if self.objective_optimizer:
@@ -251,9 +257,7 @@ class TextVAETrainer(Trainer):
             return
         rates, sentences = zip(*self._update, strict=True)
         self._update = []
-        total = torch.stack([sum(rates), torch.tensor(float(sum(sentences)), device=self.args.device)])
-        rate, count = self.accelerator.reduce(total, "sum")
-        self.objective.after_step(rate / count)
+        self.objective.after_step(sum(rates) / sum(sentences))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the means since the last log: rate and distortion in nats a sentence, unweighted, and beta.
@@ -336,7 +340,7 @@ class TextVAETrainer(Trainer):
         key, steps = f"eval_{self.selects_by}", max(1, self.state.max_steps)
         first: dict[int, dict] = {}  # of each step: later ones are of texts that a caller had evaluated
         for row in self.state.log_history:
-            if key in row and row["step"]:
+            if key in row:
                 first.setdefault(row["step"], row)
         rows = [row for step, row in first.items() if self.objective.warmed_up(step / steps)]
         # A language model and a deterministic posterior have no rate of which something could be asked.

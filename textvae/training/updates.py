@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
 from textvae.objectives import Objective
 
@@ -15,24 +14,17 @@ OBJECTIVE_OPTIMIZER = "objective_optimizer.pt"
 class ObjectiveOptimizer:
     """Trains the parameters of an objective, such as a discriminator, after each update of the model.
 
-    Adam with betas 0.5 and 0.999, usual for discriminators, at a constant learning rate. Gradients are averaged over
-    ranks; the ranks start from the same weights because they build the objective with the same seed.
+    Adam with betas 0.5 and 0.999, usual for discriminators, at a constant learning rate.
 
     Args:
         objective: whose parameters are trained.
-        accelerator: of the trainer.
     """
 
-    def __init__(self, objective: Objective, accelerator: Accelerator):
-        self.accelerator = accelerator
-        self.parameters = list(objective.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, objective.learning_rate, betas=(0.5, 0.999))
+    def __init__(self, objective: Objective):
+        self.optimizer = torch.optim.Adam(list(objective.parameters()), objective.learning_rate, betas=(0.5, 0.999))
 
     def step(self) -> None:
         """Follows the gradients that have gathered, and forgets them."""
-        for p in self.parameters:
-            if p.grad is not None:
-                p.grad.copy_(self.accelerator.reduce(p.grad, "mean"))
         self.optimizer.step()
         self.optimizer.zero_grad()
 
