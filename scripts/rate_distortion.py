@@ -48,6 +48,21 @@ def measure(recipe: str, rate: float, changed: list[str], output: Path) -> dict:
     return {name: found[name] for name in COLUMNS}
 
 
+def check_stages(recipe: str, changed: list[str]) -> None:
+    """Refuses a recipe whose last stage has an objective of its own, which would be trained with at every rate."""
+    from textvae import load_recipe
+
+    try:
+        stages = load_recipe(recipe, changed).training.get("stages") or [{}]
+    except (ValueError, OSError) as error:
+        runs.refuse(str(error))
+    if stages[-1].get("objective"):
+        runs.refuse(
+            f"training.stages: the last stage of {recipe} has an objective of its own, and no rate can be asked for in "
+            "its place; leave it out"
+        )
+
+
 def draw(rows: list[dict]) -> Figure:
     """Distortion over rate, on lines of equal nll."""
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
@@ -82,6 +97,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     if min(args.rates) < 0:
         parser.error(f"--rates: {min(args.rates):g} is not allowed; 0 or more")
+    check_stages(args.recipe, args.overrides)
     rows = []
     for rate in sorted(set(args.rates)):
         rows.append(measure(args.recipe, rate, args.overrides, args.output_dir))

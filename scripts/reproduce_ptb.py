@@ -348,6 +348,7 @@ def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
     trained = old if old.get("minutes") == entry["minutes"] else hardware()
     entry |= {key: trained.get(key) for key in ("date", "cpu", "gpu", "threads", "torch")}
     known[trial.folder.name] = entry | {
+        "texts": runs.texts(trial.folder),
         "row": trial.name,
         "what": ROWS[trial.name].what,
         "seed": trial.seed,
@@ -359,8 +360,38 @@ def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
     return known
 
 
+def check_texts(known: dict[str, dict[str, Any]], trials: list[Trial], file: Path) -> None:
+    """Refuses to put rows of one corpus among those of another."""
+    for trial in {ROWS[trial.name].full: trial for trial in trials}.values():
+        others = [entry for entry in known.values() if ROWS[entry["row"]].full == ROWS[trial.name].full]
+        texts = runs.texts_of(ROWS[trial.name].recipe, trial.changed)
+        if any(entry.get("texts") not in (None, texts) for entry in others):
+            runs.refuse(f"--data: {file} has the rows of other texts; choose another --results")
+
+
+def with_gaps(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, with the gap to the language model of their section and seed where it was not measured beside it.
+
+    Then without its standard error, which takes the differences of all sentences.
+    """
+    nll = {(ROWS[entry["row"]].full, entry["fast"], entry["seed"]): entry["nll"] for entry in results if _is_lm(entry)}
+    found = []
+    for entry in results:
+        beside = nll.get((ROWS[entry["row"]].full, entry["fast"], entry["seed"]))
+        if beside is not None and not _is_lm(entry) and entry["gap_iw_nll"] is None and entry["iw_nll"] is not None:
+            entry = entry | {"gap_iw_nll": entry["iw_nll"] - beside}
+        found.append(entry)
+    return found
+
+
+def _is_lm(entry: dict[str, Any]) -> bool:
+    return entry["row"] in LANGUAGE_MODELS
+
+
 def report(results: list[dict[str, Any]]) -> str:
     """Markdown: the rows that are finished, and their commands."""
+    results = with_gaps(results)
+    on_gpu = any(entry["gpu"] for entry in results)
     lines = [
         "# Penn Treebank: remedies against posterior collapse",
         "",
@@ -368,18 +399,20 @@ def report(results: list[dict[str, Any]]) -> str:
         "Mikolov's 10,000 words; what each column means: [metrics.md](metrics.md), each remedy: "
         "[remedies.md](remedies.md). The language model's nll is exact. The others' nll is the bound at beta = 1; "
         "iw_nll with fewer samples (iw_samples) is an upper bound of that with more. The columns refined_* are "
-        "measured after the gradient steps for each sentence that the command of the row names (semi-amortised): nll"
-        " and iw_nll with refined posteriors, reconstructions from refined vectors. They are empty for posteriors "
-        "that are not Gaussian, for rows measured without --refine, and where a row was measured before that number "
-        "was recorded; the command would print it now. The gap is to the language model of the same section and "
-        "seed, where that was at hand, below 0 where the VAE is better. That language model has the dropout and the "
-        "weight decay of the recipe, not those that the rows of a higher rate and the autoencoders set; no other "
-        "dropout or word dropout was better for it by more than 0.1 on validation with the full budget ([lab "
-        "log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, the log of the "
-        "number of sentences. Minutes are those of training, with others at the same time on the GPU. "
-        f"`runs/table/{CORPUS}` is what the script makes of --data for the comparison. Rows whose objective puts no "
-        "weight on the rate (InfoVAE, autoencoders; the adversarial ones and the denoising one hold q(z) alone "
-        "against the prior) have no likelihood to speak of: nothing keeps their posteriors from shrinking to points.",
+        "measured after the gradient steps for each sentence that the command of the row names (semi-amortised): "
+        "nll and iw_nll with refined posteriors, reconstructions from refined vectors. They are empty for "
+        "posteriors that are not Gaussian, for rows measured without --refine, and where a row was measured before"
+        " that number was recorded; the command would print it now. The gap is to the language model of the same "
+        "section and seed, where that is there, below 0 where the VAE is better; it has a standard error where "
+        "both were measured together. That language model has the dropout and the weight decay of the recipe, not "
+        "those that the rows of a higher rate and the autoencoders set; no other dropout or word dropout was "
+        "better for it by more than 0.1 on validation with the full budget ([lab log](experiments.md)). The mutual"
+        " information is an estimate that cannot exceed its cap, the log of the number of sentences. Minutes are "
+        f"those of training{', by the clock; on the GPU others ran at the same time' if on_gpu else ''}. The folder"
+        f" `{CORPUS}` in the commands is what the script makes of --data for the comparison. Rows whose objective "
+        "puts no weight on the rate (InfoVAE, autoencoders; the adversarial ones and the denoising one hold q(z) "
+        "alone against the prior) have no likelihood to speak of: nothing keeps their posteriors from shrinking to"
+        " points.",
     ]
     some = "a fixed thousand of the test split."
     sections = (
@@ -478,6 +511,8 @@ def main() -> None:
         runs.refuse(f"cannot write where --output-dir and --results say: {error}")
     if any(not ROWS[name].full for name in args.rows):
         thousand(splits, args.output_dir / CORPUS)
+    trials = [Trial(name, 0, args.fast, args.data, args.output_dir, args.samples) for name in args.rows]
+    check_texts(read_results(results), trials, results)
     start, failed, alone = time.time(), {}, set()
     # Language models first: the others are held against them.
     for name in sorted(args.rows, key=lambda name: name not in LANGUAGE_MODELS):

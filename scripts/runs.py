@@ -41,7 +41,7 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
     if not (folder / "textvae.yaml").is_file():
         return
     from textvae import load_recipe  # here, since they take longer than --help may
-    from textvae.evaluation.run import run_sections
+    from textvae.evaluation.run import fingerprints_of, run_sections
     from textvae.weights import commit
 
     try:
@@ -56,11 +56,35 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
             section = key.removesuffix(".revision")
             new[key] = commit(new.get(f"{section}.name") or new.get(f"{section}.path") or "", new[key])
     different = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if not different and (known := fingerprints_of(folder)):
+        now = _fingerprints(recipe, overrides)
+        different = [f"{name} split" for name in known if known[name] != now.get(name)]
     if different:
         refuse(
             f"{folder} holds a run with another {', '.join(different[:5])}; choose another --output-dir, or remove "
             "that folder"
         )
+
+
+def texts(folder: Path) -> str | None:
+    """By which the texts of a run are known again, wherever they lie: twelve digits for its test split, if noted."""
+    from textvae.evaluation.run import fingerprints_of
+
+    known = fingerprints_of(folder)
+    return known["test"][:12] if known else None
+
+
+def texts_of(recipe: str, overrides: list[str]) -> str:
+    """The same of the corpus that a run would have."""
+    return _fingerprints(recipe, overrides)["test"][:12]
+
+
+def _fingerprints(recipe: str, overrides: list[str]) -> dict[str, str]:
+    from textvae import load_recipe
+    from textvae.data.corpus import fingerprint, load_corpus
+
+    splits = load_corpus(load_recipe(recipe, overrides).data).splits
+    return {name: fingerprint(split) for name, split in splits.items()}
 
 
 def _keys(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

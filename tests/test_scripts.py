@@ -279,6 +279,57 @@ def test_reproduce_ptb(script, runs, reproduce, texts, tmp_path, monkeypatch):
     assert [line.split()[1] for line in lines if line[:4] in ("| lm", "| fr")] == ["lm", "free_bits", "free_bits_total"]
 
 
+def test_a_rate_cannot_be_asked_for_where_the_last_stage_has_an_objective(script, corpus_file, tmp_path, capsys):
+    stages = "training.stages=[{max_steps: 2}, {max_steps: 2, objective: {free_bits: 8}}]"
+    arguments = ["headlines_gru_gru", f"data.source={corpus_file}", stages, "--output-dir", tmp_path / "out"]
+    with pytest.raises(SystemExit, match=r"^2$"):
+        script("rate_distortion.py", *arguments)
+    assert "the last stage of headlines_gru_gru has an objective of its own" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_another_corpus_are_refused(script, runs, reproduce, texts, tmp_path, monkeypatch, capsys):
+    """Neither are they put among the others, nor are its runs taken for them; the folder of the corpus may move."""
+    monkeypatch.setattr(reproduce, "FAST_STEPS", 2)
+
+    def call(data, output):
+        places = ["--data", data, "--output-dir", tmp_path / output, "--results", tmp_path / "results.md"]
+        monkeypatch.setattr(sys, "argv", ["x", *map(str, places), "--fast", "--rows", "lm"])
+        reproduce.main()
+
+    for place, first in (("a", 0), ("b", 5), ("moved", 0)):
+        (tmp_path / place / "ptb").mkdir(parents=True)
+        for split, start, count in (("train", 0, 150), ("valid", 200, 30), ("test", 230, 30)):
+            (tmp_path / place / "ptb" / f"{split}.txt").write_text("\n".join(texts[start + first :][:count]) + "\n")
+    call(tmp_path / "a" / "ptb", "out")
+    before = (tmp_path / "results.json").read_text()
+    with pytest.raises(SystemExit, match=r"^2$"):
+        call(tmp_path / "b" / "ptb", "elsewhere")
+    assert "has the rows of other texts; choose another --results" in capsys.readouterr().err
+    assert (tmp_path / "results.json").read_text() == before
+    asked = len(runs.asked)
+    call(tmp_path / "moved" / "ptb", "out")
+    assert len(runs.asked) == asked
+    recipe, changed = "ptb_lstm_lstm", ["model.latent.size=0", "training.max_steps=2"]
+    runs.train(tmp_path / "whole", recipe, [f"data.source={tmp_path / 'a' / 'ptb'}", *changed])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        runs.train(tmp_path / "whole", recipe, [f"data.source={tmp_path / 'b' / 'ptb'}", *changed])
+    assert "holds a run with another train split, validation split, test split" in capsys.readouterr().err
+
+
+def test_a_gap_that_was_not_measured_is_a_difference(reproduce):
+    """A row that was measured where its language model was not, and both are in the table."""
+    entry = {"seed": 0, "fast": False, "gap_iw_nll": None}
+    lm, vae, other = (
+        entry | {"row": row, "nll": 100.0, "iw_nll": iw_nll, "seed": seed}
+        for row, iw_nll, seed in (("best_lm", 100.0, 0), ("best", 98.5, 0), ("best", 98.5, 1))
+    )
+    measured = vae | {"gap_iw_nll": -1.4}
+    compared = vae | {"row": "none"}  # whose language model is another
+    found = reproduce.with_gaps([lm, vae, other, measured, compared])
+    assert [row["gap_iw_nll"] for row in found] == [None, -1.5, None, -1.4, None]
+
+
 def test_a_row_that_is_measured_under_a_fitted_prior(runs, reproduce, texts, tmp_path, monkeypatch):
     """Its numbers are those, and the command that fits stands between the others."""
     for split, part in (("train", texts[:200]), ("valid", texts[200:230]), ("test", texts[230:260])):

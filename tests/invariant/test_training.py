@@ -19,6 +19,7 @@ RECIPE = (
     "training.save_steps=4",
 )
 DROPOUT = ("model.encoder.dropout=0.2", "model.decoder.dropout=0.3", "model.decoder.word_dropout=0.3")
+TOTAL = "objective.free_bits_per=total"
 TRANSFORMER = "{kind: transformer, hidden_size: 16, num_heads: 2, num_layers: 1, dropout: 0.2}"
 VARIANTS = {
     "everything": (*DROPOUT, "model.decoder.embedding_dropout=0.2", "training.ema_decay=0.9"),
@@ -34,6 +35,11 @@ VARIANTS = {
     "noise": ("data.noise={drop: 0.2, blank: 0.1, swap: 0.1, shuffle: 2}", *DROPOUT),
     "augmented": ("data.augment={splice: 0.5, replace: 0.1}", "data.noise.drop=0.2", *DROPOUT),
     "batches by tokens": ("training.tokens_per_batch=600", "training.gradient_accumulation_steps=1", *DROPOUT),
+    "batch norm": ("model.latent.posterior={kind: gaussian, batch_norm: 0.6}", "training.ema_decay=0.9", *DROPOUT),
+    "mixture": ("model.latent.prior=mixture", TOTAL, *DROPOUT),
+    "vamp": ("model.latent.prior=vamp", TOTAL, *DROPOUT),
+    "flows": ("model.latent.posterior=flow", "model.latent.prior=flow", TOTAL, *DROPOUT),
+    "vmf": ("model.latent.posterior=vmf", "model.latent.prior=uniform", TOTAL, *DROPOUT),
     "end of an epoch": ("training.per_device_train_batch_size=65", *DROPOUT),
 }
 

@@ -342,6 +342,23 @@ def test_text_without_the_backbone_first(pair, texts, tmp_path):
     assert loaded.reconstruct(texts[:5]) == run.vae.reconstruct(texts[:5])
 
 
+def test_the_language_model_beside_it_has_the_same_stages(pair, texts, tmp_path):
+    """Or it would have had a part of the updates, and what is beside its backbone next to none."""
+    writer = {"inject": ["embedding"], "beside": {"embedding_size": 8, "hidden_size": 12}}
+    recipe = recipe_of(pair, tmp_path, texts, decoder=writer)
+    del recipe.training["max_steps"]
+    recipe.model["latent"]["size"] = 0
+    recipe.training["stages"] = [{"predicts": "text_without_backbone", "max_steps": 5}, {"max_steps": 3}]
+    run = train(recipe)
+    history = [json.loads(line) for line in (run.folder / "logs" / "history.jsonl").read_text().splitlines()]
+    assert max(row["step"] for row in history) == 8
+    left = load_file(run.folder / "checkpoints" / "stage-1" / "model.safetensors")
+    base = AutoModelForCausalLM.from_pretrained(pair / "decoder").state_dict()
+    for name, weight in base.items():
+        assert torch.equal(left[f"decoder.backbone.{name}"][: len(weight)], weight), name
+    assert run.vae.model.decoder.alone is None
+
+
 @pytest.mark.parametrize("side", ["encoder", "decoder"])
 def test_what_is_anchored_stays_near_where_it_was(pair, texts, tmp_path, side):
     """The encoder in aggressive training, in which it has steps of its own."""
