@@ -150,10 +150,13 @@ ROWS = {
     "best": Row("the recipe", full=True),
     "high_rate": Row("the recipe with 18 free bits", ("objective.free_bits=18",), full=True),
     "higher_rate": Row(
-        "36 free bits, less dropout, more decay, the sum of word vectors, anchored ones", HIGHER_RATE, full=True
+        "36 free bits, less dropout, more decay, the sum of word vectors, anchored ones, and a prior fitted afterwards",
+        HIGHER_RATE,
+        full=True,
+        components=200,
     ),
     "higher_rate_rotary": Row(
-        "the same with rotary pooling, z turned back, and a prior fitted afterwards",
+        "the same with rotary pooling and z turned back",
         (*HIGHER_RATE, "model.encoder.pooling=rotary", "model.decoder.inject=[initial, concat, output, rotary]"),
         full=True,
         components=200,
@@ -348,7 +351,7 @@ def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
     trained = old if old.get("minutes") == entry["minutes"] else hardware()
     entry |= {key: trained.get(key) for key in ("date", "cpu", "gpu", "threads", "torch")}
     known[trial.folder.name] = entry | {
-        "texts": runs.texts(trial.folder),
+        "texts": runs.texts(trial.folder) or old.get("texts"),
         "row": trial.name,
         "what": ROWS[trial.name].what,
         "seed": trial.seed,
