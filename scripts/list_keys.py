@@ -22,7 +22,7 @@ from textvae.objectives.schedules import BetaConfig
 from textvae.recipe import GenerationSection
 from textvae.tokenization import TokenizerConfig
 from textvae.training.arguments import NO_EFFECT, TextVAETrainingArguments
-from textvae.training.stages import Stage
+from textvae.training.stage import Stage
 
 HEAD = """# Every key of a recipe
 

@@ -187,7 +187,7 @@ def make_recipe(values: dict[str, Any], overrides: list[str], default_output: Pa
         ValueError: as `load_recipe`.
     """
     from textvae.training.section import training_section  # loads transformers
-    from textvae.training.stages import check_stages
+    from textvae.training.stage import check_stages
 
     values = dict(values)
     named: set[str] = set()

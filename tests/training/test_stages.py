@@ -20,7 +20,8 @@ from textvae.evaluation.likelihood import evaluate_bound
 from textvae.modeling import TextVAEModel
 from textvae.training.arguments import TextVAETrainingArguments
 from textvae.training.building import build_model
-from textvae.training.stages import check_stages, predicting, reset, word_counts
+from textvae.training.stage import check_stages
+from textvae.training.stages import predicting, reset, word_counts
 
 SETTINGS = ("training.logging_steps=1", "training.eval_steps=3", "training.save_steps=3", "training.ema_decay=0.5")
 

@@ -57,7 +57,8 @@ from textvae.training.folder import (
     with_fingerprints,
 )
 from textvae.training.page import report_page
-from textvae.training.stages import PAST_DECODER, WEIGHTS, Stage, predicting, read_stage, reset, write_stage
+from textvae.training.stage import PAST_DECODER, Stage
+from textvae.training.stages import WEIGHTS, predicting, read_stage, reset, write_stage
 from textvae.training.trainer import TextVAETrainer
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from transformers import TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from textvae.training.arguments import TextVAETrainingArguments
-from textvae.training.stages import Stage
+from textvae.training.stage import Stage
 from textvae.validation import Section, one_line, parse_section
 
 BUDGETS = ("max_steps", "num_train_epochs")
