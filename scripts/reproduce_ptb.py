@@ -99,6 +99,7 @@ class Row:
         full: trained with the budget of its recipe, and measured on the whole test split.
         staged: a quarter of the updates goes to the autoencoder.
         refine: gradient steps for each sentence, on the whole test split.
+        fast: what it changes in the fast comparison, where that is something else.
         components: of the mixture that is fitted to its vectors after training and is its prior when it is measured; 0
             for the prior that it was trained with.
     """
@@ -108,12 +109,18 @@ class Row:
     recipe: str = "ptb_lstm_lstm"
     full: bool = False
     staged: bool = False
+    fast: tuple[str, ...] = ()
     refine: int = REFINE
     components: int = 0
 
 
 ROWS = {
-    "lm": Row("language model: the decoder alone", ("model.latent.size=0",)),
+    "lm": Row(
+        "language model: the decoder alone, its dropout chosen on validation",
+        ("model.latent.size=0", "model.decoder.dropout=0.2", "model.decoder.weight_dropout=0.2"),
+        fast=("model.latent.size=0", "model.decoder.dropout=0", "model.decoder.weight_dropout=0"),
+    ),
+    "lm_same": Row("the same with the dropout of the other rows", ("model.latent.size=0",)),
     "none": Row("no remedy: beta is 1 from the start", ("objective={beta: 1}",)),
     "annealing": Row("beta rises over 30 % of training", (ANNEALED,)),
     "cyclical": Row("beta rises four times", ("objective={beta: {schedule: cyclical, cycles: 4, warmup: 0.5}}",)),
@@ -179,7 +186,8 @@ ROWS = {
         full=True,
     ),
 }
-LANGUAGE_MODELS = ("lm", "best_lm")
+LANGUAGE_MODELS = ("lm", "lm_same", "best_lm")
+BESIDE = {False: "lm", True: "best_lm"}  # what a row is held against, in the comparison and with the full budget
 COMPARISON, FULL = ([name for name, row in ROWS.items() if row.full == full] for full in (False, True))
 
 
@@ -196,7 +204,8 @@ def overrides(row: Row, data: Path, steps: int, seed: int, small: bool = False) 
         "training.warmup_steps=0.05",
     ]
     changed = [] if row.full else short
-    return [f"data.source={data}", *row.overrides, *changed, f"training.seed={seed}"]
+    own = (small and row.fast) or row.overrides
+    return [f"data.source={data}", *own, *changed, f"training.seed={seed}"]
 
 
 def read_splits(data: Path) -> dict[str, list[str]]:
@@ -285,7 +294,7 @@ class Trial:
     @property
     def beside(self) -> Trial:
         """The language model of the same section and seed."""
-        return dataclasses.replace(self, name="best_lm" if ROWS[self.name].full else "lm")
+        return dataclasses.replace(self, name=BESIDE[ROWS[self.name].full])
 
     @property
     def finished(self) -> bool:
@@ -377,18 +386,15 @@ def with_gaps(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Then without its standard error, which takes the differences of all sentences.
     """
-    nll = {(ROWS[entry["row"]].full, entry["fast"], entry["seed"]): entry["nll"] for entry in results if _is_lm(entry)}
+    nll = {(entry["row"], entry["fast"], entry["seed"]): entry["nll"] for entry in results}
     found = []
     for entry in results:
-        beside = nll.get((ROWS[entry["row"]].full, entry["fast"], entry["seed"]))
-        if beside is not None and not _is_lm(entry) and entry["gap_iw_nll"] is None and entry["iw_nll"] is not None:
+        beside = nll.get((BESIDE[ROWS[entry["row"]].full], entry["fast"], entry["seed"]))
+        wanted = entry["row"] not in LANGUAGE_MODELS and entry["gap_iw_nll"] is None
+        if wanted and beside is not None and entry["iw_nll"] is not None:
             entry = entry | {"gap_iw_nll": entry["iw_nll"] - beside}
         found.append(entry)
     return found
-
-
-def _is_lm(entry: dict[str, Any]) -> bool:
-    return entry["row"] in LANGUAGE_MODELS
 
 
 def report(results: list[dict[str, Any]]) -> str:
