@@ -182,8 +182,10 @@ def examine(
         "decoder_hears_little": not ignores and rate >= LEAST_RATE and total < LEAST_HEARD_SHARE * rate
         if weighs_rate and rate is not None
         else None,
-        # Another text's z misleads, so that what z saves against none at all is less than the gain.
-        "rate_exceeds_gain": None if rate is None else not ignores and rate >= LEAST_RATE and rate > total,
+        # Where rate costs something, z may well cost more than it saves; where it does not, nothing bounds the bound.
+        "rate_exceeds_gain": None
+        if weighs_rate or rate is None
+        else not ignores and rate >= LEAST_RATE and rate > total,
         "z_gain_length": _number(gain.length.mean()),
         "z_gain_first_words": _number(gain.first_words.mean()),
         "z_gain_other_words": _number(other),
