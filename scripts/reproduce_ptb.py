@@ -400,7 +400,7 @@ def with_gaps(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def report(results: list[dict[str, Any]]) -> str:
     """Markdown: the rows that are finished, and their commands."""
     results = with_gaps(results)
-    on_gpu = any(entry["gpu"] for entry in results)
+    clock = ", by the clock; on the GPU others ran at the same time" if any(row["gpu"] for row in results) else ""
     lines = [
         "# Penn Treebank: remedies against posterior collapse",
         "",
@@ -417,8 +417,7 @@ def report(results: list[dict[str, Any]]) -> str:
         "which no other was better by more than 0.1 nats on validation; in the comparison it has its own, chosen "
         "on validation, while the VAEs have the recipe's, with which lm_same shows the decoder alone ([lab "
         "log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, the log of the "
-        f"number of sentences. Minutes are those of training{', by the clock; on the GPU others ran at the same "
-        f"time' if on_gpu else ''}. The folder `{CORPUS}` in the commands is what the script makes of --data for "
+        f"number of sentences. Minutes are those of training{clock}. The folder `{CORPUS}` in the commands is what the script makes of --data for "
         "the comparison. Rows whose objective puts no weight on the rate (InfoVAE, autoencoders; the adversarial "
         "ones and the denoising one hold q(z) alone against the prior) have no likelihood to speak of: nothing "
         "keeps their posteriors from shrinking to points.",
