@@ -417,7 +417,8 @@ def report(results: list[dict[str, Any]]) -> str:
         "which no other was better by more than 0.1 nats on validation; in the comparison it has its own, chosen "
         "on validation, while the VAEs have the recipe's, with which lm_same shows the decoder alone ([lab "
         "log](experiments.md)). The mutual information is an estimate that cannot exceed its cap, the log of the "
-        f"number of sentences. Minutes are those of training{clock}. The folder `{CORPUS}` in the commands is what the script makes of --data for "
+        f"number of sentences. Minutes are those of training{clock}. The "
+        f"folder `{CORPUS}` in the commands is what the script makes of --data for "
         "the comparison. Rows whose objective puts no weight on the rate (InfoVAE, autoencoders; the adversarial "
         "ones and the denoising one hold q(z) alone against the prior) have no likelihood to speak of: nothing "
         "keeps their posteriors from shrinking to points.",
