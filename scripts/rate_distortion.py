@@ -48,7 +48,7 @@ def measure(recipe: str, rate: float, changed: list[str], output: Path) -> dict:
     return {name: found[name] for name in COLUMNS}
 
 
-def check_stages(recipe: str, changed: list[str]) -> None:
+def refuse_own_objective(recipe: str, changed: list[str]) -> None:
     """Refuses a recipe whose last stage has an objective of its own, which would be trained with at every rate."""
     from textvae import load_recipe
 
@@ -58,8 +58,8 @@ def check_stages(recipe: str, changed: list[str]) -> None:
         runs.refuse(str(error))
     if stages[-1].get("objective"):
         runs.refuse(
-            f"training.stages: the last stage of {recipe} has an objective of its own, and no rate can be asked for in "
-            "its place; leave it out"
+            f"training.stages: the last stage of {recipe} has an objective of its own, in whose place no rate can be "
+            "asked for; remove objective from that stage"
         )
 
 
@@ -97,7 +97,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     if min(args.rates) < 0:
         parser.error(f"--rates: {min(args.rates):g} is not allowed; 0 or more")
-    check_stages(args.recipe, args.overrides)
+    refuse_own_objective(args.recipe, args.overrides)
     rows = []
     for rate in sorted(set(args.rates)):
         rows.append(measure(args.recipe, rate, args.overrides, args.output_dir))

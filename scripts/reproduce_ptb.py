@@ -375,7 +375,8 @@ def record(trial: Trial, file: Path) -> dict[str, dict[str, Any]]:
 def check_texts(known: dict[str, dict[str, Any]], trials: list[Trial], file: Path) -> None:
     """Refuses to put rows of one corpus among those of another."""
     for trial in {ROWS[trial.name].full: trial for trial in trials}.values():
-        others = [entry for entry in known.values() if ROWS[entry["row"]].full == ROWS[trial.name].full]
+        full = ROWS[trial.name].full
+        others = [entry for entry in known.values() if entry["row"] in ROWS and ROWS[entry["row"]].full == full]
         texts = runs.texts_of(ROWS[trial.name].recipe, trial.changed)
         if any(entry.get("texts") not in (None, texts) for entry in others):
             runs.refuse(f"--data: {file} has the rows of other texts; choose another --results")
@@ -388,7 +389,7 @@ def with_gaps(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     nll = {(entry["row"], entry["fast"], entry["seed"]): entry["nll"] for entry in results}
     found = []
-    for entry in results:
+    for entry in (entry for entry in results if entry["row"] in ROWS):
         beside = nll.get((BESIDE[ROWS[entry["row"]].full], entry["fast"], entry["seed"]))
         wanted = entry["row"] not in LANGUAGE_MODELS and entry["gap_iw_nll"] is None
         if wanted and beside is not None and entry["iw_nll"] is not None:
@@ -537,7 +538,9 @@ def main() -> None:
             args.results.write_text(report(list(known.values())), encoding="utf-8")
     print(f"\n{args.results} after {(time.time() - start) / 60:.0f} minutes")
     for name in sorted(alone):
-        print(f"no gap to the language model: it takes --rows {name} with the same --seeds, then these rows again")
+        print(
+            f"no gap measured beside the language model: it takes --rows {name} with these seeds, then these rows again"
+        )
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
         raise SystemExit(2 if set(failed.values()) == {2} else 1)

@@ -83,7 +83,10 @@ def _fingerprints(recipe: str, overrides: list[str]) -> dict[str, str]:
     from textvae import load_recipe
     from textvae.data.corpus import fingerprint, load_corpus
 
-    splits = load_corpus(load_recipe(recipe, overrides).data).splits
+    try:
+        splits = load_corpus(load_recipe(recipe, overrides).data).splits
+    except (ValueError, OSError) as error:
+        refuse(str(error))
     return {name: fingerprint(split) for name, split in splits.items()}
 
 

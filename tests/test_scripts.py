@@ -379,7 +379,7 @@ def test_seeds_have_a_mean_and_what_fails_does_not_end_the_table(reproduce, runs
         reproduce.main()
     told = capsys.readouterr()
     assert "failed: beta-0, beta-1, beta-2" in told.err
-    assert "no gap to the language model: it takes --rows lm with the same --seeds" in told.out
+    assert "no gap measured beside the language model: it takes --rows lm with these seeds" in told.out
     text = (tmp_path / "r.md").read_text()
     assert "| none | mean ± sd | 101.00 ± 1.00 |" in text
     assert "| beta |" not in text

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 PLACES = ("memory", "embedding", "output", "cross", "rotary")
-SUBSETS = [s for n in (1, 2, 3, 5) for s in itertools.combinations(PLACES, n)]
+SUBSETS = [s for n in range(1, 6) for s in itertools.combinations(PLACES, n)]
 SMALL = {"kind": "transformer", "hidden_size": 16, "num_heads": 2, "num_layers": 2, "dropout": 0.0}
 D = 4
 

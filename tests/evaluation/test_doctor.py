@@ -266,8 +266,8 @@ def test_what_z_tells(told, recipe, knows, where, only):
     assert found["only_first_words_and_length"] is only
     if only:
         assert parts["other_words"] == pytest.approx(0, abs=1e-3)
-        told = "Reconstruction comes only from the first 3 tokens and the length"
-        assert any(line.startswith(told) for line in found["findings"])
+        start = "Reconstruction comes only from the first 3 tokens and the length"
+        assert any(line.startswith(start) for line in found["findings"])
         assert any("pays off behind the first words" in line for line in found["advice"])
     # A decoder that listens for no more than that is the hidden form of collapse.
     assert found["verdict"] == ("partial" if only else "healthy")
@@ -423,6 +423,7 @@ HEALTHY = {
     "decoder_ignores_z": False,
     "decoder_hears_little": False,
     "rate_exceeds_gain": False,
+    "prior": "standard",
     "only_first_words_and_length": False,
     "prior_and_posterior_overlap": None,
     "prior_off_posterior": 0.9,
@@ -537,7 +538,8 @@ def test_a_rate_without_weight_says_nothing_of_the_decoder(trained, split, recip
     free = unweighted(recipe)
     found = examine(TextVAE(model, trained.vae.tokenizer), split, free, bf16=False)
     assert (found["verdict"], found["decoder_hears_little"]) == ("healthy", None)
-    assert found["rate_exceeds_gain"] is (found["rate"] > found["z_gain"] > 1) is True
+    assert found["rate"] > found["z_gain"] > 1
+    assert found["rate_exceeds_gain"] is True
     assert any("nll and iw_nll say nothing of how good" in line for line in found["findings"])
 
 
@@ -606,7 +608,10 @@ def test_under_a_fitted_prior(trained, split, recipe, tmp_path):
     own, fitted = (
         examine(vae, split, recipe, bf16=False, prior=vae.wanted_prior(prior)) for prior in ("model", "fitted")
     )
+    assert (own["prior"], fitted["prior"]) == ("standard", "fitted mixture of 4")
     assert own["prior_off_posterior"] == 1
+    assert any("`textvae fit-prior RUN`, then" in line for line in own["advice"])
+    assert not any("then `textvae sample" in line for line in fitted["advice"])
     assert fitted["prior_off_posterior"] < 0.5
     assert fitted["rate"] < own["rate"] - 1000
     own, fitted = (examine_run(folder, prior=prior) for prior in ("model", "fitted"))

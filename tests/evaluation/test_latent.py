@@ -42,6 +42,7 @@ def test_mutual_information_equals_brute_force(sizes, spread):
     posteriors, z = make_posteriors(sizes, spread)
     assert latent._information(posteriors, z) == pytest.approx(brute_force(posteriors, z), abs=2e-4)
     assert mutual_information(posteriors, z) == pytest.approx(brute_force(posteriors, z), abs=1e-4)
+    assert mutual_information(posteriors, z) <= math.log(sum(sizes))
 
 
 def test_mutual_information_does_not_depend_on_how_it_is_cut(monkeypatch):

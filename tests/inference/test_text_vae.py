@@ -322,7 +322,7 @@ def test_a_card_that_is_not_utf8(vae, tmp_path):
     assert TextVAE.from_pretrained(tmp_path).sample(2, seed=0) == vae.sample(2, seed=0)
 
 
-def test_z_scale_is_a_factor_on_z(vae):
+def test_z_scale_is_a_factor_on_the_noise_of_z(vae):
     texts, z = vae.sample(8, seed=3, return_z=True, **GREEDY)
     _, half = vae.sample(8, seed=3, z_scale=0.5, return_z=True)
     torch.testing.assert_close(half, 0.5 * z)

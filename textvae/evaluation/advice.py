@@ -59,16 +59,18 @@ def findings(found: dict[str, Any]) -> list[str]:
     elif found["only_first_words_and_length"] is False:
         lines += [f"z tells of the whole text, and not only of its first words and length: of the gain, {parts}."]
     if found["rate_exceeds_gain"]:
+        much = "infinite" if found["rate"] is None else f"{found['rate']:.2f} nats"
         lines += [
-            f"The rate, {found['rate']:.2f} nats, is more than z saves, since the objective puts no weight on it: nll "
-            "and iw_nll say nothing of how good the model is."
+            f"The rate, {much}, is more than z saves, since the objective puts no weight on it: nll and iw_nll say "
+            "nothing of how good the model is."
         ]
     if found["prior_and_posterior_overlap"] is not None:
+        which = "fitted " if found["prior"].startswith("fitted") else ""
         overlap = "overlap" if found["prior_and_posterior_overlap"] else "do not overlap"
         lines += [
-            f"The aggregated posterior and the prior {overlap}: {found['prior_off_posterior']:.0%} of the prior's "
-            f"samples fall into holes where no text lies, {found['posterior_off_prior']:.0%} of the texts lie where "
-            "the prior does not sample (5% each if they were the same)."
+            f"The aggregated posterior and the {which}prior {overlap}: {found['prior_off_posterior']:.0%} of the "
+            f"prior's samples fall into holes where no text lies, {found['posterior_off_prior']:.0%} of the texts lie "
+            "where the prior does not sample (5% each if they were the same)."
         ]
     if found["mutual_information_at_cap"]:
         lines += [
@@ -115,7 +117,9 @@ def advice(found: dict[str, Any], recipe: Recipe) -> list[str]:
             lines += _less_rate(*sections)
         latent = recipe.model["latent"]
         on_sphere = registry.part("posterior", latent["posterior"]["kind"]).support == "sphere"
-        if found["prior_off_posterior"] >= HOLES_SHARE and not on_sphere:
+        if found["prior"].startswith("fitted"):
+            lines += ["Or fit a prior with more parts: `textvae fit-prior RUN --components N`, or `--kind flow`."]
+        elif found["prior_off_posterior"] >= HOLES_SHARE and not on_sphere:
             # Towards 0 is towards the texts only where they lie around it.
             around = latent["prior"]["kind"] == "standard" and found["posterior_off_prior"] < HOLES_SHARE
             nearer = "; or stay nearer to the texts with `textvae sample RUN --z-scale 0.8`" if around else ""

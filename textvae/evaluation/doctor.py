@@ -32,6 +32,7 @@ from textvae.evaluation.advice import (
 )
 from textvae.evaluation.latent import ACTIVE_VARIANCE, least_variance, mutual_information
 from textvae.evaluation.likelihood import evaluate_bound, evaluating
+from textvae.evaluation.report import name_of_prior
 from textvae.evaluation.run import check_split, load_data_recipe, under
 from textvae.hardware import autocast
 from textvae.inference.text_vae import TextVAE
@@ -144,6 +145,7 @@ def examine(
         n = min(n, max(LEAST_TEXTS_FOR_HOLES, n * MOST_TOKENS // tokens))
         dataset = dataset.select(_spread(len(dataset), n))
     with under(vae.model, prior):
+        of_prior = name_of_prior(vae.model)
         bound = evaluate_bound(vae.model, dataset, seed=seed, bf16=bf16)
     generator = torch.Generator().manual_seed(seed ^ NOISE)
     z = torch.empty(n, vae.latent_size)
@@ -159,14 +161,16 @@ def examine(
     ignores = total < max(LEAST_GAIN, LEAST_GAIN_SHARE * min(information, cap))
     weighs_rate = registry.build("objective", last_objective(recipe)[0]).selects_by == "nll" and has_density
     least = least_variance(vae.model.posterior.support, vae.latent_size)
-    lives = not ignores or information >= LEAST_RATE
+    lives = not ignores or (has_density and information >= LEAST_RATE)
     # Where nothing sets the scale of z, it is held against its own; that of a collapsed posterior is noise.
     if lives and (vae.model.prior.learned or not weighs_rate):
         least = min(least, ACTIVE_VARIANCE * float(variances.mean()))
     is_active = variances > least
-    active, rate = int(is_active.sum()), _number(bound.rate.mean()) if has_density else None
+    active, mean_rate = int(is_active.sum()), float(bound.rate.mean()) if has_density else None
+    rate = _number(mean_rate) if has_density else None
     found = {
         "sentences": n,
+        "prior": of_prior,
         "unk_rate": unknown_share(dataset["ids"][:], vae.model.config.unk_token_id),
         "nll": _number(bound.nll.mean()) if has_density else None,
         "rate": rate,
@@ -184,8 +188,8 @@ def examine(
         else None,
         # Where rate costs something, z may well cost more than it saves; where it does not, nothing bounds the bound.
         "rate_exceeds_gain": None
-        if weighs_rate or rate is None
-        else not ignores and rate >= LEAST_RATE and rate > total,
+        if weighs_rate or not has_density
+        else not ignores and not mean_rate <= max(LEAST_RATE, total),  # nor a number where posteriors are points
         "z_gain_length": _number(gain.length.mean()),
         "z_gain_first_words": _number(gain.first_words.mean()),
         "z_gain_other_words": _number(other),

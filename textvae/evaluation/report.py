@@ -145,7 +145,7 @@ def evaluate_split(
         }
     chinese = is_chinese(texts[:100])
     if latent:
-        metrics["prior"] = _name_of_prior(model)
+        metrics["prior"] = name_of_prior(model)
         metrics["active_units"] = active_units(bound.mu, model.posterior.support)
         metrics["mu_variance_per_dimension"] = bound.mu.double().var(0).tolist() if n > 1 else None
         if bound.rate_per_dimension is not None:
@@ -158,7 +158,7 @@ def evaluate_split(
     return Evaluation(defined(metrics), bound, iw)
 
 
-def _name_of_prior(model) -> str:
+def name_of_prior(model) -> str:
     fitted = isinstance(model.prior, FittedPrior)
     config = model.prior.config if fitted else model.config.latent["prior"]
     components = f" of {config['components']}" if "components" in config else ""

@@ -31,6 +31,14 @@ NO_EFFECT = {
 }
 
 
+def about_a_batch(model: TextVAEModel, objective: Objective) -> str | None:
+    """What computes something of a batch as a whole; None where nothing does."""
+    if not model.config.latent_size:
+        return None
+    normalised = getattr(model.posterior, "gamma", None)
+    return "model.latent.posterior.batch_norm" if normalised else "this objective" if objective.reads_batch else None
+
+
 @dataclass
 class TextVAETrainingArguments(TrainingArguments):
     """Any field of transformers.TrainingArguments, and:
@@ -59,7 +67,7 @@ class TextVAETrainingArguments(TrainingArguments):
         aggressive: before each update of the decoder, train the encoder alone until it no longer gains, as long as
             mutual information on validation rises from evaluation to evaluation; see textvae/training/aggressive.py.
         stages: trainings one after the other, each with `max_steps` and, where they are to differ, `objective`,
-            `reset`, `learning_rate` and `predicts`; see textvae/training/stages.py. Used by `train`; a trainer runs
+            `reset`, `learning_rate` and `predicts`; see textvae/training/stage.py. Used by `train`; a trainer runs
             one of them.
 
     Defaults that differ: max_steps 3000, per_device_train_batch_size 64, learning_rate 1e-3, cosine decay, gradients
@@ -139,9 +147,8 @@ class TextVAETrainingArguments(TrainingArguments):
             raise ValueError(
                 "training.early_stopping_patience: no effect without evaluations; set training.eval_strategy to steps"
             )
-        of_batch = getattr(model.posterior, "gamma", None) if model.config.latent_size else None
-        what = "model.latent.posterior.batch_norm" if of_batch else "this objective" if objective.reads_batch else None
-        if what and model.config.latent_size and self.train_batch_size == 1 and not self.tokens_per_batch:
+        what = about_a_batch(model, objective)
+        if what and self.train_batch_size == 1 and not self.tokens_per_batch:
             raise ValueError(
                 f"training.per_device_train_batch_size: 1 is not allowed, since {what} is about a batch as a whole; "
                 "the larger the batch the better (accumulated ones do not count together)"

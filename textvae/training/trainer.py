@@ -29,7 +29,7 @@ from textvae.evaluation.likelihood import evaluate_bound
 from textvae.inference.text_vae import TextVAE
 from textvae.objectives import Objective
 from textvae.training.aggressive import forget, is_aggressive, sides, train_encoder
-from textvae.training.arguments import TextVAETrainingArguments
+from textvae.training.arguments import TextVAETrainingArguments, about_a_batch
 from textvae.training.collapse import CollapseWatch
 from textvae.training.ema import WeightAverage
 from textvae.training.rates import Anchor, pretrained_weights, set_apart
@@ -153,11 +153,11 @@ class TextVAETrainer(Trainer):
             return super().get_train_dataloader()
         batches = self._get_train_sampler()
         self._sentences_per_batch = len(self.train_dataset) / len(batches)
-        if self._sentences_per_batch < 2 and not self._by_length:
+        if self._sentences_per_batch < 2 and (what := about_a_batch(self.model, self.objective)):
             raise ValueError(
                 f"training.tokens_per_batch: {self.args.tokens_per_batch} makes batches of "
-                f"{self._sentences_per_batch:.1f} sentences on average, and something is computed here of a batch as a "
-                "whole; the larger the better"
+                f"{self._sentences_per_batch:.1f} sentences on average, and {what} is about a batch as a whole; "
+                "raise it"
             )
         loader = DataLoader(
             self.train_dataset,
