@@ -50,12 +50,7 @@ def measure(recipe: str, rate: float, changed: list[str], output: Path) -> dict:
 
 def refuse_own_objective(recipe: str, changed: list[str]) -> None:
     """Refuses a recipe whose last stage has an objective of its own, which would be trained with at every rate."""
-    from textvae import load_recipe
-
-    try:
-        stages = load_recipe(recipe, changed).training.get("stages") or [{}]
-    except (ValueError, OSError) as error:
-        runs.refuse(str(error))
+    stages = runs.load(recipe, changed).training.get("stages") or [{}]
     if stages[-1].get("objective"):
         runs.refuse(
             f"training.stages: the last stage of {recipe} has an objective of its own, in whose place no rate can be "

@@ -7,7 +7,7 @@ Without --rows it trains the rows of the comparison: the model, the optimiser an
 all of them, and iw_nll takes 50 samples on a fixed thousand of the test sentences. The rows best, best_lm, high_rate,
 higher_rate and those of autoencoders have all test sentences and, unless --samples says otherwise, 500 samples; the
 budget is that of their recipe, but for autoencoder_anchored and autoencoder_rotary, which have fewer updates. Each row
-is one `textvae train` and one `textvae evaluate`, in higher_rate_rotary with `textvae fit-prior` between them, whose
+is one `textvae train` and one `textvae evaluate`, those of a higher rate with `textvae fit-prior` between them, whose
 commands stand in the results. Where the language model of the same section and seed (lm, best_lm) is there, rows are
 held against it. With --fast the rows of the comparison have a small model and are not refined: their order is that of
 the comparison where it tells rows apart by more than a nat. The same command goes on where it stopped.

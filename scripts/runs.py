@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
+
+if TYPE_CHECKING:
+    from textvae.recipe import Recipe
 
 
 def refuse(message: str) -> NoReturn:
@@ -40,13 +43,12 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
     """Refuses a run that is not the one asked for: its numbers would stand under another's name."""
     if not (folder / "textvae.yaml").is_file():
         return
-    from textvae import load_recipe  # here, since they take longer than --help may
-    from textvae.evaluation.run import fingerprints_of, run_sections
+    from textvae.evaluation.run import fingerprints_of, run_sections  # here, since they take longer than --help may
     from textvae.weights import commit
 
+    asked = load(recipe, overrides)
     try:
-        asked = load_recipe(recipe, overrides).to_yaml()
-        old, new = dict(_keys(run_sections(folder))), dict(_keys(yaml.safe_load(asked)))
+        old, new = dict(_keys(run_sections(folder))), dict(_keys(yaml.safe_load(asked.to_yaml())))
     except (ValueError, OSError) as error:
         refuse(str(error))
     for key in [key for key in new if key.endswith((".revision", ".fingerprint"))]:
@@ -57,7 +59,7 @@ def _check_same(folder: Path, recipe: str, overrides: list[str]) -> None:
             new[key] = commit(new.get(f"{section}.name") or new.get(f"{section}.path") or "", new[key])
     different = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if not different and (known := fingerprints_of(folder)):
-        now = _fingerprints(recipe, overrides)
+        now = _fingerprints(asked)
         different = [f"{name} split" for name in known if known[name] != now.get(name)]
     if different:
         refuse(
@@ -76,15 +78,24 @@ def texts(folder: Path) -> str | None:
 
 def texts_of(recipe: str, overrides: list[str]) -> str:
     """The same of the corpus that a run would have."""
-    return _fingerprints(recipe, overrides)["test"][:12]
+    return _fingerprints(load(recipe, overrides))["test"][:12]
 
 
-def _fingerprints(recipe: str, overrides: list[str]) -> dict[str, str]:
+def load(recipe: str, overrides: list[str]) -> Recipe:
+    """What they ask for, or the end of the script."""
     from textvae import load_recipe
+
+    try:
+        return load_recipe(recipe, overrides)
+    except (ValueError, OSError) as error:
+        refuse(str(error))
+
+
+def _fingerprints(recipe: Recipe) -> dict[str, str]:
     from textvae.data.corpus import fingerprint, load_corpus
 
     try:
-        splits = load_corpus(load_recipe(recipe, overrides).data).splits
+        splits = load_corpus(recipe.data).splits
     except (ValueError, OSError) as error:
         refuse(str(error))
     return {name: fingerprint(split) for name, split in splits.items()}

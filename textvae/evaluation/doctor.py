@@ -147,11 +147,10 @@ def examine(
     with under(vae.model, prior):
         of_prior = name_of_prior(vae.model)
         bound = evaluate_bound(vae.model, dataset, seed=seed, bf16=bf16)
-    generator = torch.Generator().manual_seed(seed ^ NOISE)
-    z = torch.empty(n, vae.latent_size)
-    z[bound.order] = bound.z.cpu()
-    gain = gain_from_z(vae.model, dataset, z, derangement(n, generator), bf16)
-    with under(vae.model, prior):
+        generator = torch.Generator().manual_seed(seed ^ NOISE)
+        z = torch.empty(n, vae.latent_size)
+        z[bound.order] = bound.z.cpu()
+        gain = gain_from_z(vae.model, dataset, z, derangement(n, generator), bf16)
         far = distances_to_the_prior(vae.model, z, generator) if n >= LEAST_TEXTS_FOR_HOLES else (None, None)
     rates, variances = bound.rate_per_dimension, bound.mu.var(0)
     total, other = float(gain.total.mean()), float(gain.other_words.mean())

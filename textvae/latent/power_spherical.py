@@ -99,12 +99,10 @@ class PowerSpherical:
         # log (1 + mu.z) / 2 from the distance to the nearer of mu and -mu, which keeps all its digits; log 2 goes to
         # the normaliser, which nearly cancels it where kappa is large.
         near, far = ((z - sign * q.mu).square().sum(-1) / 4 for sign in (1, -1))
-        log_half = torch.where(near < 0.5, torch.log1p(-near.clamp_max(0.5)), far.clamp_min(_tiny(z)).log())
+        log_half = torch.where(
+            near < 0.5, torch.log1p(-near.clamp_max(0.5)), far.clamp_min(torch.finfo(z.dtype).tiny).log()
+        )
         return (q.log_normaliser + q.concentration.double() * math.log(2)).to(z.dtype) + q.concentration * log_half
-
-
-def _tiny(z: Tensor) -> float:
-    return torch.finfo(z.dtype).tiny
 
 
 class PowerSphericalConfig(Section):
